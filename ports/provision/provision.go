@@ -1,0 +1,106 @@
+// Package provision turns a wanted control plane into a running one.
+//
+// Every method may be called again with the same arguments, at any time and
+// from two processes at once: callers retry, and never remember what they did.
+// Adapters are checked by [provisiontest.Run].
+package provision
+
+import (
+	"context"
+
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
+)
+
+// Provisioner runs control planes somewhere.
+type Provisioner interface {
+	// Apply makes the world move toward want and returns without waiting for
+	// it to arrive. It fails with fault.Invalid for a want that can never
+	// arrive, and then changes nothing. Apply after a failure tries again.
+	Apply(ctx context.Context, want Want) error
+	// Observe reports the world as it is, without blocking on the tenant. An
+	// unknown cluster is Absent, not an error.
+	Observe(ctx context.Context, cluster id.Cluster) (Observed, error)
+	// Await blocks until the cluster's observation differs from seen, and
+	// returns the new one; it returns ctx's error when ctx ends first. It may
+	// return early with an unchanged observation.
+	Await(ctx context.Context, cluster id.Cluster, seen Observed) (Observed, error)
+	// Destroy removes the control plane with all its data and returns when
+	// nothing is left, or with an error that says what blocks. Destroying an
+	// absent cluster succeeds. What the provisioner did not make it leaves alone.
+	Destroy(ctx context.Context, cluster id.Cluster) error
+	// Kubeconfig returns an administrator's kubeconfig whose server is the
+	// published endpoint. It fails with fault.Unavailable until there is one,
+	// and with fault.NotFound for an unknown cluster.
+	Kubeconfig(ctx context.Context, cluster id.Cluster) (secret.Text, error)
+}
+
+// Catalog says what a backend can run.
+type Catalog interface {
+	// Versions returns the Kubernetes versions on offer, newest first, never
+	// none. It does not block.
+	Versions() []Version
+}
+
+// Version is a Kubernetes version on offer.
+type Version struct {
+	Name     string // "v1.36.3"
+	Emulated bool   // a newer release that serves this minor's API
+}
+
+// AccessMode is how a control plane is reached from outside.
+type AccessMode string
+
+const (
+	NodePort     AccessMode = "nodeport"
+	LoadBalancer AccessMode = "loadbalancer"
+	Ingress      AccessMode = "ingress"
+)
+
+// Want is a control plane as asked for.
+type Want struct {
+	ID                id.Cluster
+	Name              string // the release and namespace: DNS-1123 label, at most 40 characters
+	KubernetesVersion string
+	Host              string   // name or address that clients use; empty: the backend's own
+	FormerHosts       []string // earlier Hosts, oldest first, that joined nodes may still use
+	CPURequestMilli   int64
+	MemoryRequestMiB  int64
+	Public            bool
+	PublicMode        AccessMode // only when Public
+}
+
+// Phase is how far the world has come.
+type Phase string
+
+const (
+	Absent   Phase = "absent"
+	Pending  Phase = "pending"  // on its way
+	Ready    Phase = "ready"    // its API server answers and its kubeconfig is there
+	Failed   Phase = "failed"   // will not arrive by itself
+	Removing Phase = "removing" // on its way out
+)
+
+// Stage is where a Pending cluster is. The texts are shown to people.
+type Stage string
+
+const (
+	Queued              Stage = "queued"
+	InstallingChart     Stage = "installing_chart"
+	StartingPlane       Stage = "starting_control_plane"
+	WaitingControlPlane Stage = "waiting_control_plane"
+	ExportingKubeconfig Stage = "exporting_kubeconfig"
+	ConfiguringJoin     Stage = "configuring_join"
+	Deleting            Stage = "deleting"
+	Done                Stage = "done"
+)
+
+// Observed is a control plane as found. It is comparable.
+type Observed struct {
+	Phase       Phase
+	Stage       Stage  // when Pending
+	Reason      string // a plain sentence for people, when Failed or Removing
+	Endpoint    string // "https://host:port", when Ready
+	Port        int    // the published port, when Ready
+	Incarnation string // changes whenever the process or release behind it was replaced
+}
