@@ -97,6 +97,8 @@ type Replies interface {
 	Get(ctx context.Context, k ReplyKey) (Reply, error)
 	// Insert fails with fault.Conflict if the key is taken.
 	Insert(ctx context.Context, r Reply) error
+	// Delete forgets one; a key that is not there is fine.
+	Delete(ctx context.Context, k ReplyKey) error
 	// DeleteOlderThan removes at most limit replies made before t.
 	DeleteOlderThan(ctx context.Context, t time.Time, limit int) (int, error)
 }
