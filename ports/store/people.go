@@ -35,6 +35,9 @@ type Users interface {
 	// It fails with fault.Conflict, code stale_version, if somebody else
 	// updated the row first.
 	Update(ctx context.Context, u *User) error
+	// SetLastLogin sets LastLoginAt and leaves Version alone, so that signing in
+	// conflicts with nothing. A user that is gone is not an error.
+	SetLastLogin(ctx context.Context, u id.User, at time.Time) error
 	// List pages through all accounts.
 	List(ctx context.Context, q page.Query) (page.Of[User], error)
 	// CountByRole counts accounts that are not banned.

@@ -1,0 +1,187 @@
+// Package clusters owns the life of a hosted control plane: who may have one,
+// which states it passes through, and what is asked of it. It says what should
+// run; package reconcile makes it so, and package watch says what is.
+package clusters
+
+import (
+	"time"
+
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+// Status is where a cluster is in its life.
+//
+//	provisioning ──▶ ready ◀──▶ error
+//	      │            │          │
+//	      ├────────────┼──────────┤
+//	      │            ▼          │
+//	      └───────▶ deleting ◀────┘
+//	                │      ▲
+//	                ▼      │
+//	             deleted  error
+//
+// Deleting turns error when removal fails for good; deleting it again tries
+// once more. Deleted is the end: the record stays for audit.
+type Status string
+
+const (
+	Provisioning Status = "provisioning"
+	Ready        Status = "ready"
+	Error        Status = "error"
+	Deleting     Status = "deleting"
+	Deleted      Status = "deleted"
+)
+
+// Connection is whether the platform reaches the cluster's API.
+type Connection string
+
+const (
+	ConnectionPending Connection = "pending"
+	KubeconfigPending Connection = "kubeconfig_pending"
+	Reachable         Connection = "reachable"
+	Unreachable       Connection = "unreachable"
+	ConnectionInError Connection = "error"
+)
+
+// Origin is where a cluster came from.
+type Origin string
+
+const (
+	Hosted   Origin = "hosted"
+	Imported Origin = "imported"
+)
+
+// OperationType is what was asked of a cluster.
+type OperationType string
+
+const (
+	Create OperationType = "create"
+	Update OperationType = "update"
+	Delete OperationType = "delete"
+)
+
+// Progress is how far an operation or a job has come.
+//
+//	pending ──▶ running ──▶ succeeded
+//	   ▲           │  └───▶ failed
+//	   └───────────┘  (a job that is tried again)
+type Progress string
+
+const (
+	Pending   Progress = store.JobPending
+	Running   Progress = store.JobRunning
+	Succeeded Progress = "succeeded"
+	Failed    Progress = "failed"
+)
+
+// Cluster guards a stored cluster: its fields change only through methods that
+// keep the life cycle, so a Cluster in hand is always a legal one.
+type Cluster struct{ rec store.Cluster }
+
+// Of guards a record that a store returned.
+func Of(rec store.Cluster) Cluster { return Cluster{rec} }
+
+// ID identifies the cluster.
+func (c Cluster) ID() id.Cluster { return c.rec.ID }
+
+// Status is where the cluster is in its life.
+func (c Cluster) Status() Status { return Status(c.rec.Status) }
+
+// Connection is whether the platform reaches the cluster's API.
+func (c Cluster) Connection() Connection { return Connection(c.rec.ConnectionStatus) }
+
+// Record returns a copy for storing or display. Changing it changes nothing.
+func (c Cluster) Record() store.Cluster { return c.rec }
+
+// Usable reports whether machines may join and the kubeconfig works.
+func (c Cluster) Usable() bool { return c.Status() == Ready && c.Connection() == Reachable }
+
+// Want is what the world should be brought to.
+func (c Cluster) Want() provision.Want {
+	return provision.Want{
+		ID: c.rec.ID, Name: c.rec.VclusterName, KubernetesVersion: c.rec.KubernetesVersion,
+		Host: c.rec.ControlPlaneHost, FormerHosts: c.rec.FormerHosts,
+		CPURequestMilli: c.rec.ControlPlaneCPURequestMilli, MemoryRequestMiB: c.rec.ControlPlaneMemoryRequestMiB,
+		Public: c.rec.PublicAccessEnabled, PublicMode: provision.AccessMode(c.rec.PublicAccessMode),
+	}
+}
+
+// Arrive records that the world has been brought to generation. It changes
+// nothing on a cluster that is being deleted.
+func (c *Cluster) Arrive(generation int64, seen provision.Observed, now time.Time) {
+	if c.Status() == Deleting || c.Status() == Deleted {
+		return
+	}
+	c.rec.ObservedGeneration = max(c.rec.ObservedGeneration, generation)
+	c.rec.Status, c.rec.LastErrorMessage, c.rec.UpdatedAt = string(Ready), "", now
+	c.rec.APIEndpoint = seen.Endpoint
+	if c.rec.PublicAccessEnabled {
+		c.rec.PublicAccessPort = seen.Port
+	}
+	if c.rec.KubeconfigAvailableAt == nil {
+		c.rec.KubeconfigAvailableAt = &now
+		c.rec.ConnectionStatus = string(KubeconfigPending)
+	}
+}
+
+// Fail records that the world could not be brought to what is wanted.
+func (c *Cluster) Fail(reason string, now time.Time) {
+	if c.Status() == Deleted {
+		return
+	}
+	c.rec.Status, c.rec.LastErrorMessage, c.rec.UpdatedAt = string(Error), reason, now
+	if c.rec.KubeconfigAvailableAt == nil {
+		c.rec.ConnectionStatus = string(ConnectionInError)
+	}
+}
+
+// Vanish records that nothing of the cluster is left. Its name is free again.
+func (c *Cluster) Vanish(now time.Time) {
+	c.rec.Status, c.rec.LastErrorMessage, c.rec.UpdatedAt = string(Deleted), "", now
+	c.rec.ConnectionStatus = string(Unreachable)
+	c.rec.DeletedAt = &now
+}
+
+// observedEvery bounds how often a healthy cluster is written only to say so.
+const observedEvery = 30 * time.Second
+
+// Reach records that the API answered, and reports whether that is worth
+// writing down.
+func (c *Cluster) Reach(now time.Time) bool {
+	if c.Status() == Deleting || c.Status() == Deleted {
+		return false
+	}
+	fresh := c.rec.LastObservedAt != nil && now.Sub(*c.rec.LastObservedAt) < observedEvery && !now.Before(*c.rec.LastObservedAt)
+	healed := c.Status() == Error && c.rec.ObservedGeneration == c.rec.Generation
+	if fresh && c.Connection() == Reachable && !healed {
+		return false
+	}
+	c.rec.LastObservedAt = &now
+	if c.Connection() != Reachable || healed {
+		c.rec.ConnectionStatus, c.rec.UpdatedAt = string(Reachable), now
+		if c.Status() == Ready || healed {
+			c.rec.Status, c.rec.LastErrorMessage = string(Ready), ""
+		}
+	}
+	return true
+}
+
+// Lose records that the API does not answer and why. When the control plane
+// itself has failed, the cluster is in error until it is reached again.
+func (c *Cluster) Lose(reason string, planeFailed bool, now time.Time) bool {
+	if c.Status() == Deleting || c.Status() == Deleted {
+		return false
+	}
+	before := c.rec
+	c.rec.ConnectionStatus, c.rec.LastErrorMessage = string(Unreachable), reason
+	if planeFailed && c.Status() == Ready {
+		c.rec.Status = string(Error)
+	}
+	if before.ConnectionStatus == c.rec.ConnectionStatus && before.Status == c.rec.Status && before.LastErrorMessage == c.rec.LastErrorMessage {
+		return false
+	}
+	c.rec.UpdatedAt = now
+	return true
+}

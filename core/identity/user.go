@@ -1,0 +1,91 @@
+package identity
+
+import (
+	"net/mail"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+// Status is whether an account may be used.
+//
+//	active ◀──▶ banned
+type Status string
+
+const (
+	Active Status = "active"
+	Banned Status = "banned"
+)
+
+// User guards a stored account.
+type User struct{ rec store.User }
+
+// Record returns a copy for display. Changing it changes nothing.
+func (u User) Record() store.User { return u.rec }
+
+func newUser(i id.User, email, name string, role actor.Role, now time.Time) (User, error) {
+	var c fault.Check
+	address, ok := normalAddress(email)
+	c.That(ok, "body.email", "must be an e-mail address of at most 254 characters")
+	c.That(role.Known(), "body.role", "must be admin, operator or user")
+	if name == "" {
+		name, _, _ = strings.Cut(address, "@")
+	}
+	name = checkName(&c, name)
+	if err := c.Err(); err != nil {
+		return User{}, err
+	}
+	return User{store.User{
+		ID: i, Email: address, Name: name, Role: string(role), Status: string(Active),
+		CreatedAt: now, UpdatedAt: now,
+	}}, nil
+}
+
+// Rename sets the name that others see.
+func (u *User) Rename(name string, now time.Time) error {
+	var c fault.Check
+	name = checkName(&c, name)
+	if err := c.Err(); err != nil {
+		return err
+	}
+	u.rec.Name, u.rec.UpdatedAt = name, now
+	return nil
+}
+
+const maxName = 100
+
+func checkName(c *fault.Check, name string) string {
+	name = strings.TrimSpace(name)
+	c.That(name != "" && utf8.RuneCountInString(name) <= maxName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl),
+		"body.name", "must be 1 to %d printable characters", maxName)
+	return name
+}
+
+// normalAddress returns the one spelling under which an address is kept.
+func normalAddress(email string) (string, bool) {
+	email = strings.ToLower(strings.TrimSpace(email))
+	a, err := mail.ParseAddress(email)
+	if err != nil || a.Address != email || len(email) > 254 || !strings.Contains(email, "@") {
+		return "", false
+	}
+	return email, !strings.ContainsFunc(email, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) })
+}
+
+const (
+	minPassword = 8
+	maxPassword = 128
+)
+
+func checkPassword(location string, p secret.Text) error {
+	n := utf8.RuneCountInString(p.Reveal())
+	var c fault.Check
+	c.That(n >= minPassword && n <= maxPassword, location, "must be %d to %d characters", minPassword, maxPassword)
+	return c.Err()
+}

@@ -1,0 +1,236 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kubebyon/kubebyon/core/access"
+	"github.com/kubebyon/kubebyon/core/journal"
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/page"
+	"github.com/kubebyon/kubebyon/core/tenants"
+	"github.com/kubebyon/kubebyon/ports/store"
+	"github.com/kubebyon/kubebyon/ports/tenant"
+)
+
+// Deps are what a Service cannot work without.
+type Deps struct {
+	Store  store.Store
+	Door   tenants.Door
+	Now    func() time.Time
+	Random id.Random
+}
+
+// Service is what people see of nodes and do to them.
+type Service struct {
+	deps    Deps
+	journal journal.Journal
+}
+
+// New refuses missing dependencies, so that wiring mistakes fail at start.
+func New(d Deps) (*Service, error) {
+	if d.Store == nil || d.Door.Provisioner == nil || d.Door.Connector == nil || d.Now == nil || d.Random == nil {
+		return nil, errors.New("nodes: every field of Deps must be set")
+	}
+	return &Service{deps: d, journal: journal.Journal{Now: d.Now, Random: d.Random}}, nil
+}
+
+// List returns the nodes that the actor may see, newest first.
+func (s *Service) List(ctx context.Context, f store.NodeFilter, q page.Query) (out page.Of[store.Node], err error) {
+	_, scope, err := access.Reads(ctx)
+	if err != nil {
+		return out, err
+	}
+	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
+		out, err = tx.Nodes().List(ctx, scope, f, q.Clamp())
+		return err
+	})
+	return out, err
+}
+
+// Get returns one node.
+func (s *Service) Get(ctx context.Context, i id.Node) (out store.Node, err error) {
+	_, scope, err := access.Reads(ctx)
+	if err != nil {
+		return out, err
+	}
+	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
+		out, err = tx.Nodes().Get(ctx, scope, i)
+		return err
+	})
+	return out, err
+}
+
+// Events returns the health history that the actor may see, newest first.
+func (s *Service) Events(ctx context.Context, f store.NodeEventFilter, q page.Query) (out page.Of[store.NodeEvent], err error) {
+	_, scope, err := access.Reads(ctx)
+	if err != nil {
+		return out, err
+	}
+	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
+		out, err = tx.NodeEvents().List(ctx, scope, f, q.Clamp())
+		return err
+	})
+	return out, err
+}
+
+// SetUnschedulable cordons or uncordons a node.
+func (s *Service) SetUnschedulable(ctx context.Context, i id.Node, unschedulable bool) (store.Node, error) {
+	n, c, in, err := s.open(ctx, i)
+	if err != nil {
+		return store.Node{}, err
+	}
+	seen, err := in.SetUnschedulable(ctx, n.Name, unschedulable)
+	if err != nil {
+		return store.Node{}, err
+	}
+	if unschedulable {
+		return s.record(ctx, c, n, seen, "cordoned", "Cordoned the node "+n.Name+".")
+	}
+	return s.record(ctx, c, n, seen, "uncordoned", "Uncordoned the node "+n.Name+".")
+}
+
+// open finds a node and the way to it, for somebody who may change it.
+func (s *Service) open(ctx context.Context, i id.Node) (n store.Node, c store.Cluster, in tenant.Tenant, err error) {
+	_, scope, err := access.Reads(ctx) // operators write to the nodes of all
+	if err != nil {
+		return n, c, nil, err
+	}
+	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
+		if n, err = tx.Nodes().Get(ctx, scope, i); err != nil {
+			return err
+		}
+		c, err = tx.Clusters().Get(ctx, scope, n.ClusterID)
+		return err
+	})
+	if err != nil {
+		return n, c, nil, err
+	}
+	in, err = s.deps.Door.Open(ctx, c.ID)
+	return n, c, in, err
+}
+
+// record writes down what was done to a node and how it looks since. The watch
+// would tell too, but whoever asked wants to read their own write.
+func (s *Service) record(ctx context.Context, c store.Cluster, n store.Node, seen tenant.Node, action, message string) (out store.Node, err error) {
+	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		last, err := tx.Nodes().Get(ctx, store.Everyone(), n.ID)
+		switch {
+		case errors.Is(err, fault.NotFound):
+			out = n // went meanwhile; what was done is on record all the same
+		case err != nil:
+			return err
+		default:
+			out = last
+			out.Unschedulable, out.UpdatedAt = seen.Unschedulable, s.deps.Now()
+			if err := tx.Nodes().Update(ctx, out); err != nil {
+				return err
+			}
+		}
+		return s.journal.Write(ctx, tx, aboutNode(c, n, action, message))
+	})
+	return out, err
+}
+
+// Limits of a drain.
+const (
+	DefaultDrainTimeout = 2 * time.Minute
+	MaxDrainTimeout     = 15 * time.Minute
+)
+
+// Drain moves the pods of a node elsewhere and returns what went and what was
+// left alone. On fault.Timeout the report tells how far it came.
+func (s *Service) Drain(ctx context.Context, i id.Node, o tenant.DrainOptions) (store.Node, tenant.DrainReport, error) {
+	var check fault.Check
+	if o.Timeout == 0 {
+		o.Timeout = DefaultDrainTimeout
+	}
+	check.That(o.Timeout > 0 && o.Timeout <= MaxDrainTimeout, "body.timeout_seconds", "must be between 1 and %d", int(MaxDrainTimeout.Seconds()))
+	check.That(o.GracePeriod == nil || (*o.GracePeriod >= 0 && *o.GracePeriod <= time.Hour), "body.grace_period_seconds", "must be between 0 and 3600")
+	if err := check.Err(); err != nil {
+		return store.Node{}, tenant.DrainReport{}, err
+	}
+	n, c, in, err := s.open(ctx, i)
+	if err != nil {
+		return n, tenant.DrainReport{}, err
+	}
+	report, err := in.Drain(ctx, n.Name, o)
+	if o.DryRun {
+		return n, report, err
+	}
+	result := journal.Success
+	message := fmt.Sprintf("Drained the node %s: %d pods evicted.", n.Name, len(report.Evicted))
+	if err != nil {
+		result, message = journal.Failure, "Draining the node "+n.Name+" did not finish."
+	}
+	event := aboutNode(c, n, "drained", message)
+	event.Result = result
+	// The drain has happened, whatever becomes of the client's connection.
+	kept, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	werr := s.deps.Store.InTx(kept, func(ctx context.Context, tx store.Tx) error { return s.journal.Write(ctx, tx, event) })
+	if last, gerr := s.Get(kept, i); gerr == nil {
+		n = last
+		n.Unschedulable = n.Unschedulable || err == nil
+	}
+	return n, report, errors.Join(err, werr)
+}
+
+// Delete removes a node from its cluster.
+func (s *Service) Delete(ctx context.Context, i id.Node) error {
+	n, c, in, err := s.open(ctx, i)
+	if err != nil {
+		return err
+	}
+	if err := in.DeleteNode(ctx, n.Name); err != nil && !errors.Is(err, fault.NotFound) {
+		return err
+	}
+	who, err := actor.From(ctx)
+	if err != nil {
+		return err
+	}
+	return s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		rec, err := tx.Nodes().Get(ctx, store.Everyone(), n.ID)
+		if errors.Is(err, fault.NotFound) { // the watch was faster with the snapshot and its history
+			return s.journal.WriteAs(ctx, tx, who, aboutNode(c, n, "deleted", "Deleted the node "+n.Name+"."))
+		}
+		if err != nil {
+			return err
+		}
+		if err := tx.Nodes().Delete(ctx, n.ID); err != nil {
+			return err
+		}
+		if err := appendHistory(ctx, tx, s.deps.Now(), s.deps.Random, rec, EventDeleted, rec.Status, "", "The node was deleted."); err != nil {
+			return err
+		}
+		return s.journal.WriteAs(ctx, tx, who, aboutNode(c, n, "deleted", "Deleted the node "+n.Name+"."))
+	})
+}
+
+func aboutNode(c store.Cluster, n store.Node, action, message string) journal.Event {
+	return journal.Event{
+		Resource: "node", Action: action, ResourceID: n.ID.String(), Message: message,
+		ClusterID: c.ID, ClusterName: c.Name, NodeName: n.Name,
+	}
+}
+
+func appendHistory(ctx context.Context, tx store.Tx, now time.Time, random id.Random, n store.Node, e EventType, before, after, message string) error {
+	return tx.NodeEvents().Append(ctx, store.NodeEvent{
+		ID: id.New[id.NodeEventKind](now, random()), ClusterID: n.ClusterID, NodeID: n.ID, NodeName: n.Name,
+		Type: string(e), OldStatus: before, NewStatus: after, Message: message, ObservedAt: now,
+	})
+}
+
+// clip shortens text from a tenant, which is not to be trusted with size.
+func clip(text string, n int) string {
+	text = strings.ReplaceAll(text, "\x00", "")
+	if len(text) > n {
+		text = text[:n]
+	}
+	return strings.ToValidUTF8(text, "")
+}

@@ -1,0 +1,33 @@
+// Package tenants opens the way into a hosted cluster: the kubeconfig from
+// provisioning, given to whatever talks to tenants.
+package tenants
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/tenant"
+)
+
+// Door opens tenants.
+type Door struct {
+	Provisioner provision.Provisioner
+	Connector   tenant.Connector
+}
+
+// Open returns the tenant of a cluster. It fails with fault.Unavailable while
+// there is no way in.
+func (d Door) Open(ctx context.Context, cluster id.Cluster) (tenant.Tenant, error) {
+	kubeconfig, err := d.Provisioner.Kubeconfig(ctx, cluster)
+	if errors.Is(err, fault.NotFound) {
+		return nil, fault.Unavailable.New("cluster_unreachable", "The control plane of this cluster is not there.").Because(err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	return d.Connector.Connect(ctx, cluster, kubeconfig)
+}
