@@ -1,0 +1,178 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/journal"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+// permanent marks an error that trying again would not mend.
+func permanent(err error) error { return permanentError{err} }
+
+type permanentError struct{ error }
+
+func (p permanentError) Unwrap() error { return p.error }
+
+// settle writes down how an attempt ended: in the job, the operation, the
+// cluster and the audit stream, all at once.
+func (w *Worker) settle(ctx context.Context, job store.Job, result error) error {
+	if errors.Is(result, errLost) {
+		return nil // the job is another worker's to settle
+	}
+	stopped := ctx.Err() != nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	end := w.judge(job, result, stopped)
+	err := w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		if err := tx.Jobs().Settle(ctx, end.job(job), w.deps.Name); err != nil {
+			return err
+		}
+		return w.record(ctx, tx, job, end)
+	})
+	if fault.CodeOf(err) == "lease_lost" {
+		return nil
+	}
+	if result != nil && !stopped {
+		w.deps.Log.WarnContext(ctx, "job attempt failed", "job", job.ID.String(), "cluster", job.ClusterID.String(),
+			"type", job.Type, "attempt", job.AttemptCount, "again", end.progress == clusters.Pending, "err", result)
+	}
+	if end.progress != clusters.Pending {
+		w.deps.Jobs.Ring() // the cluster's next job may run now
+		w.deps.Settled()
+	}
+	return err
+}
+
+// ending is how an attempt ended, and what that means for the job.
+type ending struct {
+	progress   clusters.Progress
+	message    string // for people; empty on success
+	notBefore  time.Time
+	at         time.Time
+	superseded bool
+}
+
+func (e ending) job(j store.Job) store.Job {
+	j.Status, j.LastError, j.UpdatedAt = string(e.progress), e.message, e.at
+	j.LeasedUntil, j.WorkerID = nil, ""
+	if e.progress == clusters.Pending {
+		j.NotBefore = e.notBefore
+	} else {
+		j.FinishedAt = &e.at
+	}
+	return j
+}
+
+func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
+	now := w.deps.Now()
+	e := ending{progress: clusters.Succeeded, at: now, notBefore: now}
+	if result == nil {
+		return e
+	}
+	e.message = explain(result)
+	_, hopeless := errors.AsType[permanentError](result)
+	switch {
+	case errors.Is(result, errSuperseded):
+		e.progress, e.superseded = clusters.Failed, true
+	case stopped: // by the process that ends, not by a fault of the job
+		e.progress, e.message = clusters.Pending, ""
+	case hopeless, errors.Is(result, fault.Invalid), errors.Is(result, errLate), job.AttemptCount >= w.deps.MaxAttempts:
+		e.progress = clusters.Failed
+	default:
+		e.progress, e.notBefore = clusters.Pending, now.Add(w.backoff(job.AttemptCount))
+	}
+	return e
+}
+
+// explain puts an error into words that may be shown. The text of an error that
+// nobody has a name for is for the log only: it may hold anything.
+func explain(err error) string {
+	if r, ok := errors.AsType[reason](err); ok {
+		return string(r)
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f.Msg
+	}
+	if errors.Is(err, errLate) {
+		return "It did not end in time."
+	}
+	return "Something went wrong on our side. The server's log has the details."
+}
+
+// backoff doubles from one second to a minute, and is spread by half.
+func (w *Worker) backoff(attempt int) time.Duration {
+	d := time.Second << min(attempt-1, 6)
+	d = min(d, time.Minute)
+	r := w.deps.Random()
+	spread := time.Duration(binary.BigEndian.Uint32(r[:4])) * d / 2 / (1 << 32)
+	return d/2 + spread
+}
+
+func (w *Worker) record(ctx context.Context, tx store.Tx, job store.Job, e ending) error {
+	err := editOperation(ctx, tx, job.OperationID, func(o *store.Operation) {
+		o.ErrorMessage, o.UpdatedAt = e.message, e.at
+		if e.progress == clusters.Pending {
+			return
+		}
+		o.Status, o.FinishedAt = string(e.progress), &e.at
+		if e.progress == clusters.Succeeded {
+			o.Stage = string(provision.Done)
+		}
+	})
+	if err != nil || e.progress == clusters.Pending {
+		return err
+	}
+	rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), job.ClusterID)
+	if errors.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := w.conclude(ctx, tx, job, rec, e); err != nil {
+		return err
+	}
+	return w.journal.Write(ctx, tx, concluding(job, rec, e))
+}
+
+// conclude changes the cluster as the end of its job demands.
+func (w *Worker) conclude(ctx context.Context, tx store.Tx, job store.Job, rec store.Cluster, e ending) error {
+	c := clusters.Of(rec)
+	switch {
+	case e.progress == clusters.Failed && !e.superseded:
+		c.Fail(e.message, e.at)
+	case e.progress == clusters.Succeeded && job.Type == string(clusters.Delete) && c.Status() == clusters.Deleting:
+		c.Vanish(e.at)
+		if _, err := tx.Nodes().DeleteOfCluster(ctx, rec.ID); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	rec = c.Record()
+	return tx.Clusters().Update(ctx, &rec)
+}
+
+func concluding(job store.Job, c store.Cluster, e ending) journal.Event {
+	verb := map[string][2]string{
+		string(clusters.Create): {"create_succeeded", "create_failed"},
+		string(clusters.Update): {"settings_updated", "settings_update_failed"},
+		string(clusters.Delete): {"delete_succeeded", "delete_failed"},
+	}[job.Type]
+	ev := journal.Event{
+		Resource: "cluster", Action: verb[0], ResourceID: c.ID.String(), ClusterID: c.ID, ClusterName: c.Name,
+		Message: "Finished: " + job.Type + " of the cluster " + c.Name + ".",
+	}
+	if e.progress == clusters.Failed {
+		ev.Action, ev.Result = verb[1], journal.Failure
+		ev.Message = "Failed: " + job.Type + " of the cluster " + c.Name + ". " + e.message
+	}
+	return ev
+}

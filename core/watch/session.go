@@ -1,0 +1,242 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/nodes"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/store"
+	"github.com/kubebyon/kubebyon/ports/tenant"
+)
+
+const (
+	// patience is how long a tenant may be silent before its nodes are unknown:
+	// long enough for a hiccup, short enough to be seen within two seconds.
+	patience     = time.Second
+	firstBackoff = 200 * time.Millisecond
+	lastBackoff  = 10 * time.Second
+	probeEvery   = 10 * time.Second
+	probeTimeout = 5 * time.Second
+)
+
+// session follows one cluster.
+type session struct {
+	deps    Deps
+	log     *slog.Logger
+	cluster id.Cluster
+
+	silentSince time.Time // zero while the tenant answers
+	lost        bool      // the silence has been written down
+	backoff     time.Duration
+}
+
+func newSession(d Deps, c id.Cluster) *session {
+	return &session{deps: d, log: d.Log.With("cluster", c.String()), cluster: c, backoff: firstBackoff}
+}
+
+// run follows the cluster until ctx ends or the cluster is no more.
+func (s *session) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := s.attend(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errOver) {
+			return
+		}
+		s.log.DebugContext(ctx, "watch ended; trying again", "err", err)
+		s.missed(ctx, err)
+		bell.Wait(ctx, nil, s.backoff)
+		s.backoff = min(2*s.backoff, lastBackoff)
+	}
+}
+
+var errOver = errors.New("the cluster is no more")
+
+// attend connects, says so, and follows until something breaks.
+func (s *session) attend(ctx context.Context) error {
+	in, err := s.deps.Door.Open(ctx, s.cluster)
+	if err != nil {
+		return err
+	}
+	if err := s.greet(ctx, in); err != nil {
+		return err
+	}
+	rec, err := s.reached(ctx)
+	if err != nil {
+		return err
+	}
+	s.silentSince, s.lost, s.backoff = time.Time{}, false, firstBackoff
+	if err := s.deps.Tokens.Tidy(ctx, s.cluster, in); err != nil {
+		s.log.WarnContext(ctx, "leftover join tokens not removed", "err", err)
+	}
+	return s.follow(ctx, in, rec)
+}
+
+func (s *session) greet(ctx context.Context, in tenant.Tenant) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	if _, err := in.Probe(ctx); err != nil {
+		return err
+	}
+	return in.PrepareJoin(ctx)
+}
+
+// reached writes down that the tenant answers, where that is news.
+func (s *session) reached(ctx context.Context) (rec store.Cluster, err error) {
+	return s.change(ctx, func(c *clusters.Cluster) bool { return c.Reach(s.deps.Now()) })
+}
+
+// change edits the cluster's record and writes it if edit says so.
+func (s *session) change(ctx context.Context, edit func(*clusters.Cluster) bool) (rec store.Cluster, err error) {
+	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
+		rec, err = tx.Clusters().Get(ctx, store.Everyone(), s.cluster)
+		return err
+	})
+	if c := clusters.Of(rec); err == nil && !edit(&c) {
+		return rec, nil // no news: no lock
+	}
+	if err == nil {
+		err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+			if rec, err = tx.Clusters().GetForUpdate(ctx, store.Everyone(), s.cluster); err != nil {
+				return err
+			}
+			c := clusters.Of(rec)
+			if !edit(&c) {
+				return nil
+			}
+			rec = c.Record()
+			return tx.Clusters().Update(ctx, &rec)
+		})
+	}
+	if errors.Is(err, fault.NotFound) {
+		return rec, errOver
+	}
+	return rec, err
+}
+
+// follow hands on what the tenant's watch sees, and probes the tenant beside it.
+func (s *session) follow(ctx context.Context, in tenant.Tenant, rec store.Cluster) error {
+	tracker, err := nodes.Track(ctx, s.trackerDeps(), rec)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		stop(s.probe(ctx, in))
+	}()
+	err = in.Watch(ctx, func(c tenant.Change) error { return s.saw(ctx, in, tracker, c) })
+	stop(nil)
+	<-done
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+func (s *session) trackerDeps() nodes.TrackerDeps {
+	return nodes.TrackerDeps{Store: s.deps.Store, Registrar: s.deps.Tokens, Now: s.deps.Now, Random: s.deps.Random}
+}
+
+// probe asks the tenant for its health until ctx ends or it does not answer.
+func (s *session) probe(ctx context.Context, in tenant.Tenant) error {
+	for bell.Wait(ctx, nil, probeEvery) {
+		short, cancel := context.WithTimeout(ctx, probeTimeout)
+		_, err := in.Probe(short)
+		cancel()
+		if err == nil {
+			_, err = s.reached(ctx)
+		}
+		if err == nil {
+			err = s.deps.Tokens.Tidy(ctx, s.cluster, in)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *session) saw(ctx context.Context, in tenant.Tenant, tracker *nodes.Tracker, c tenant.Change) error {
+	switch {
+	case c.Node != nil:
+		used, err := tracker.Saw(ctx, *c.Node)
+		if err != nil || !used {
+			return err
+		}
+		return s.deps.Tokens.Tidy(ctx, s.cluster, in)
+	case c.Gone != "":
+		return tracker.Gone(ctx, c.Gone)
+	case c.Request != nil:
+		return s.decide(ctx, in, *c.Request)
+	case c.Synced:
+		return tracker.Synced(ctx)
+	}
+	return nil
+}
+
+func (s *session) decide(ctx context.Context, in tenant.Tenant, r tenant.JoinRequest) error {
+	v, err := s.deps.Tokens.Decide(ctx, s.cluster, r)
+	if err != nil || !v.Ours {
+		return err
+	}
+	s.log.InfoContext(ctx, "a machine asks to join", "node", r.NodeName, "approved", v.Approve, "reason", v.Reason)
+	return in.DecideJoin(ctx, r.Name, v.Approve, v.Reason)
+}
+
+// missed writes down that the tenant is silent, once it has been for a while.
+func (s *session) missed(ctx context.Context, why error) {
+	now := s.deps.Now()
+	if s.silentSince.IsZero() {
+		s.silentSince = now
+	}
+	if silent := now.Sub(s.silentSince); s.lost || (silent >= 0 && silent < patience) {
+		return
+	}
+	if err := s.lose(ctx, why); err != nil {
+		if !errors.Is(err, errOver) && ctx.Err() == nil {
+			s.log.ErrorContext(ctx, "silence of the tenant not recorded", "err", err)
+		}
+		return
+	}
+	s.lost = true
+}
+
+func (s *session) lose(ctx context.Context, why error) error {
+	message, failed := s.diagnose(ctx, why)
+	rec, err := s.change(ctx, func(c *clusters.Cluster) bool { return c.Lose(message, failed, s.deps.Now()) })
+	if err != nil {
+		return err
+	}
+	s.log.WarnContext(ctx, "cluster unreachable", "reason", message)
+	tracker, err := nodes.Track(ctx, s.trackerDeps(), rec)
+	if err != nil {
+		return err
+	}
+	return tracker.Lost(ctx)
+}
+
+// diagnose asks provisioning why a tenant is silent.
+func (s *session) diagnose(ctx context.Context, why error) (message string, failed bool) {
+	message = "The cluster's API does not answer."
+	if f, ok := errors.AsType[*fault.Error](why); ok {
+		message = f.Msg
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	seen, err := s.deps.Door.Provisioner.Observe(ctx, s.cluster)
+	if err == nil && seen.Phase == provision.Failed {
+		return seen.Reason, true
+	}
+	return message, false
+}

@@ -1,0 +1,170 @@
+// Package watch follows every tenant: whether its API answers, which nodes it
+// has and how they are, and which machines ask to join. Several processes share
+// the clusters out by leases; a cluster whose process died is followed by
+// another one within [Takeover].
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/nodes"
+	"github.com/kubebyon/kubebyon/core/tenants"
+	"github.com/kubebyon/kubebyon/core/tokens"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+// Deps are what a Supervisor cannot work without.
+type Deps struct {
+	Store    store.Store
+	Door     tenants.Door
+	Tokens   *tokens.Service
+	Log      *slog.Logger
+	Now      func() time.Time
+	Random   id.Random
+	Clusters *bell.Bell // rung when a cluster may have become ready or gone
+	Name     string     // of this process; no other living one has it
+	Most     int        // clusters that this process follows at once
+}
+
+// Supervisor follows the clusters that this process holds the lease of.
+type Supervisor struct{ deps Deps }
+
+// New refuses missing dependencies, so that wiring mistakes fail at start.
+func New(d Deps) (*Supervisor, error) {
+	if d.Store == nil || d.Door.Provisioner == nil || d.Door.Connector == nil || d.Tokens == nil || d.Log == nil ||
+		d.Now == nil || d.Random == nil || d.Clusters == nil || d.Name == "" || d.Most <= 0 {
+		return nil, errors.New("watch: every field of Deps must be set")
+	}
+	return &Supervisor{d}, nil
+}
+
+const (
+	// Takeover is how long a cluster may go unwatched after its process died.
+	Takeover = 15 * time.Second
+	lease    = 11 * time.Second
+	rescan   = 3 * time.Second
+	pageSize = 500
+)
+
+// Run follows clusters until ctx ends; then it gives its leases back.
+func (s *Supervisor) Run(ctx context.Context) {
+	ctx = actor.With(ctx, actor.Process())
+	team := &team{supervisor: s, running: map[id.Cluster]context.CancelFunc{}}
+	for ctx.Err() == nil {
+		rung := s.deps.Clusters.C()
+		if err := team.assign(ctx); err != nil && ctx.Err() == nil {
+			s.deps.Log.ErrorContext(ctx, "clusters to watch not known; trying again", "err", err)
+		}
+		bell.Wait(ctx, rung, rescan)
+	}
+	team.dismiss(ctx)
+}
+
+func leaseName(c id.Cluster) string { return "watch/" + c.String() }
+
+// team is the sessions that run now, one for each cluster.
+type team struct {
+	supervisor *Supervisor
+	running    map[id.Cluster]context.CancelFunc
+	wg         sync.WaitGroup
+	expires    time.Time // when the leases run out that were last taken
+}
+
+// assign takes the leases of all clusters that may be followed, begins to
+// follow new ones and leaves those that went or that others have.
+func (t *team) assign(ctx context.Context) error {
+	held, err := t.lease(ctx)
+	if err != nil {
+		if !t.expires.IsZero() && t.supervisor.deps.Now().After(t.expires) {
+			t.keepOnly(nil) // others may have them by now
+		}
+		return err
+	}
+	t.keepOnly(held)
+	for c := range held {
+		if t.running[c] == nil {
+			t.follow(ctx, c)
+		}
+	}
+	return nil
+}
+
+func (t *team) lease(ctx context.Context) (map[id.Cluster]bool, error) {
+	d := t.supervisor.deps
+	now := d.Now()
+	held := map[id.Cluster]bool{}
+	err := d.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		clear(held)
+		for after := (id.Cluster{}); len(held) < d.Most; {
+			page, err := tx.Clusters().Connectable(ctx, after, pageSize)
+			if err != nil || len(page) == 0 {
+				return err
+			}
+			after = page[len(page)-1]
+			if err := take(ctx, tx, page, d.Name, now, held); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("take leases: %w", err)
+	}
+	t.expires = now.Add(lease)
+	return held, nil
+}
+
+func take(ctx context.Context, tx store.Tx, page []id.Cluster, holder string, now time.Time, held map[id.Cluster]bool) error {
+	byName := make(map[string]id.Cluster, len(page))
+	names := make([]string, len(page))
+	for i, c := range page {
+		names[i] = leaseName(c)
+		byName[names[i]] = c
+	}
+	mine, err := tx.Leases().Acquire(ctx, names, holder, now, now.Add(lease))
+	for _, name := range mine {
+		held[byName[name]] = true
+	}
+	return err
+}
+
+func (t *team) keepOnly(held map[id.Cluster]bool) {
+	for c, leave := range t.running {
+		if !held[c] {
+			leave()
+			delete(t.running, c)
+		}
+	}
+}
+
+func (t *team) follow(ctx context.Context, c id.Cluster) {
+	ctx, leave := context.WithCancel(ctx)
+	t.running[c] = leave
+	t.wg.Go(func() { newSession(t.supervisor.deps, c).run(ctx) })
+}
+
+func (t *team) dismiss(ctx context.Context) {
+	names := make([]string, 0, len(t.running))
+	for c := range t.running {
+		names = append(names, leaseName(c))
+	}
+	t.keepOnly(nil)
+	t.wg.Wait()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	d := t.supervisor.deps
+	err := d.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error { return tx.Leases().Release(ctx, names, d.Name) })
+	if err != nil {
+		d.Log.WarnContext(ctx, "leases not given back", "err", err)
+	}
+}
+
+var _ nodes.Registrar = (*tokens.Service)(nil)
