@@ -1,0 +1,107 @@
+# `make` lists the targets. `make run` and `make test` do the set-up they need.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The local control plane is a module of its own. What works on it shares these
+# settings with its build: Kubernetes compiles once, not once for each.
+PLANE := cmd/kubebyon-localplane
+IN_PLANE := cd $(PLANE) && CGO_ENABLED=0 GOFLAGS='$(strip $(shell go env GOFLAGS) -trimpath)'
+KUBERNETES := $(shell sed -n 's|^.*k8s.io/kubernetes v||p' $(PLANE)/go.mod)
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
+BUILD := CGO_ENABLED=0 go build -trimpath
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+K8S := k8s.io/component-base/version
+K8S_LDFLAGS := -X $(K8S).gitVersion=v$(KUBERNETES) -X $(K8S).gitMajor=$(word 1,$(subst ., ,$(KUBERNETES))) \
+	-X $(K8S).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES)))
+
+# The race detector needs a C compiler.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+# Where the tests find PostgreSQL and RabbitMQ. These are there now, so that a
+# test which misses one fails (CI) instead of being skipped.
+SERVICES := env=$$(.ci/testservices) && eval "$$env" && export CI=$${CI:-true} &&
+SCRIPTS := $(shell git ls-files -co --exclude-standard '*.sh' .ci/run .ci/testservices)
+LINT := $(CURDIR)/.cache/bin/golangci-lint
+VULNCHECK := $(CURDIR)/.cache/bin/govulncheck
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: run
+run: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
+run: bin/kubebyon bin/kubebyon-localplane ## Run the whole platform on this machine (ARGS='…' go to kubebyon dev)
+	exec bin/kubebyon dev $(ARGS)
+
+.PHONY: build
+build: bin/kubebyon bin/kubebyon-worker bin/kubebyon-localplane ## Build the binaries into bin/
+
+# Always asked of go, whose cache knows what is current.
+.PHONY: bin/kubebyon bin/kubebyon-worker bin/kubebyon-localplane
+bin/kubebyon bin/kubebyon-worker:
+	$(BUILD) -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
+
+bin/kubebyon-localplane:
+	cd $(PLANE) && $(BUILD) -ldflags '-s -w $(K8S_LDFLAGS)' -o $(CURDIR)/$@ .
+
+# One that suits the tenants' version: the machine's, or upstream's built here.
+bin/kubectl: .ci/kubectl/go.mod
+	@mkdir -p bin
+	@if kubectl version --client 2>/dev/null | grep -qE '^Client Version: v1\.3[3-9]'; then ln -sf "$$(command -v kubectl)" $@; \
+	else echo 'kubectl: none of 1.33 or later here, building one' && \
+		cd .ci/kubectl && $(BUILD) -ldflags '-s -w $(K8S_LDFLAGS)' -o $(CURDIR)/$@ .; fi
+	@touch -ch $@
+
+.PHONY: test
+test: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
+test: export KUBEBYON_KUBECTL ?= $(CURDIR)/bin/kubectl
+test: build bin/kubectl shellcheck ## Test everything, on real PostgreSQL, RabbitMQ and Kubernetes
+	@$(if $(RACE),,echo 'No C compiler here: testing without the race detector')
+	$(SERVICES) go test $(RACE) -count=1 -timeout 14m ./...
+	$(SERVICES) cd $(PLANE) && go test $(RACE) -count=1 -timeout 14m ./...
+
+.PHONY: test-unit
+test-unit: ## Test what needs no service, in seconds
+	go test -short ./...
+
+.PHONY: bench
+bench: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
+bench: bin/kubebyon-localplane ## Run the benchmarks (BENCH=regexp, PKG=packages)
+	$(SERVICES) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -timeout 30m $(or $(PKG),./...)
+
+.PHONY: generate
+generate: ## Make the generated files anew
+	go generate ./...
+
+.PHONY: verify
+verify: $(LINT) ## Check that generated files, go.mod files and formatting are current
+	@tree() { git ls-files -co --exclude-standard -z | xargs -0 sha256sum 2>/dev/null || true; }; \
+		before=$$(tree); $(MAKE) generate; \
+		diff <(echo "$$before") <(tree) || { echo 'verify: generated files were stale; commit what make generate made'; exit 1; }
+	go mod tidy -diff
+	cd $(PLANE) && go mod tidy -diff
+	$(LINT) fmt --diff
+	cd $(PLANE) && $(LINT) fmt --diff
+
+.PHONY: lint
+lint: $(LINT) $(VULNCHECK) shellcheck ## Run the linters on both modules and on the scripts
+	go vet ./...
+	$(LINT) run ./...
+	$(IN_PLANE) go vet ./...
+	$(IN_PLANE) $(LINT) run ./...
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck $(SCRIPTS); fi
+	@set +e; out=$$(timeout 300 $(VULNCHECK) ./... 2>&1); rc=$$?; echo "$$out"; \
+		case "$$out" in *'fetching vulnerabilities'*) echo 'lint: the vulnerability database is out of reach; not checked against it'; rc=0;; esac; exit $$rc
+
+$(LINT) $(VULNCHECK) &: .ci/tools/go.mod .ci/tools/go.sum
+	@echo 'Building the linters, once'
+	cd .ci/tools && CGO_ENABLED=0 go build -o $(CURDIR)/.cache/bin/ tool
+	@touch $(LINT) $(VULNCHECK)
+
+.PHONY: shellcheck
+shellcheck:
+	@command -v shellcheck >/dev/null || { [ $$(id -u) = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy shellcheck; } \
+		|| { echo 'No shellcheck here: install it to have the scripts checked'; [ -z "$${CI:-}" ]; }
