@@ -13,7 +13,8 @@ KUBERNETES := $(shell sed -n 's|^.*k8s.io/kubernetes v||p' $(PLANE)/go.mod)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 BUILD := CGO_ENABLED=0 go build -trimpath
-LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+STAMP = -X $(1).version=$(VERSION) -X $(1).commit=$(COMMIT)
+LDFLAGS := -s -w $(call STAMP,main) $(call STAMP,github.com/kubebyon/kubebyon/app/buildinfo)
 K8S := k8s.io/component-base/version
 K8S_LDFLAGS := -X $(K8S).gitVersion=v$(KUBERNETES) -X $(K8S).gitMajor=$(word 1,$(subst ., ,$(KUBERNETES))) \
 	-X $(K8S).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES)))

@@ -202,14 +202,14 @@ func layerFault(s source, imp string) string {
 	if i < 0 || isStandard(imp) {
 		return ""
 	}
-	allowed := layers[i].theirs
+	allowed, whose := layers[i].theirs, "other modules"
 	if isOurs(imp) {
-		allowed = layers[i].ours + " " + self(s.pkg())
+		allowed, whose = layers[i].ours+" "+self(s.pkg()), "this one"
 	}
 	if allowed == "*" || under(imp, allowed) {
 		return ""
 	}
-	return fmt.Sprintf("%s: %s imports %s; %s may import only [%s]", s.file, s.pkg(), imp, layers[i].path, allowed)
+	return fmt.Sprintf("%s: %s imports %s; of %s, %s may import only [%s]", s.file, s.pkg(), imp, whose, layers[i].path, allowed)
 }
 
 func homeFault(s source, imp string) string {
