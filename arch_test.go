@@ -32,10 +32,11 @@ var layers = []struct{ path, ours, theirs string }{
 	{"adapters", "core/kernel ports", "*"},
 	{"app/standard", "app adapters ports core/kernel", "go.uber.org/fx"},
 	{"app/dev", "app adapters ports core/kernel", "go.uber.org/fx"},
+	{"app/offline", "app adapters ports core", ""},
 	{"app/apptest", "app adapters ports core", "go.uber.org/fx"},
 	{"app", "core ports adapters/httpapi", "go.uber.org/fx github.com/danielgtaylor/huma/v2"},
 	{"openapi", "app adapters/httpapi", "*"},
-	{"cmd", "app", "*"},
+	{"cmd", "app adapters/httpapi core/kernel ports/store", "*"},
 }
 
 // homes name the only places where a library may be imported, so that giving

@@ -4,9 +4,11 @@
 package clusters
 
 import (
+	"slices"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/text"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -93,7 +95,11 @@ func (c Cluster) Status() Status { return Status(c.rec.Status) }
 func (c Cluster) Connection() Connection { return Connection(c.rec.ConnectionStatus) }
 
 // Record returns a copy for storing or display. Changing it changes nothing.
-func (c Cluster) Record() store.Cluster { return c.rec }
+func (c Cluster) Record() store.Cluster {
+	rec := c.rec
+	rec.FormerHosts = slices.Clone(rec.FormerHosts)
+	return rec
+}
 
 // Usable reports whether machines may join and the kubeconfig works.
 func (c Cluster) Usable() bool { return c.Status() == Ready && c.Connection() == Reachable }
@@ -126,12 +132,15 @@ func (c *Cluster) Arrive(generation int64, seen provision.Observed, now time.Tim
 	}
 }
 
+// maxReason bounds what is kept of a reason: it may come from a tenant.
+const maxReason = 1000
+
 // Fail records that the world could not be brought to what is wanted.
 func (c *Cluster) Fail(reason string, now time.Time) {
 	if c.Status() == Deleted {
 		return
 	}
-	c.rec.Status, c.rec.LastErrorMessage, c.rec.UpdatedAt = string(Error), reason, now
+	c.rec.Status, c.rec.LastErrorMessage, c.rec.UpdatedAt = string(Error), text.Clip(reason, maxReason), now
 	if c.rec.KubeconfigAvailableAt == nil {
 		c.rec.ConnectionStatus = string(ConnectionInError)
 	}
@@ -175,7 +184,10 @@ func (c *Cluster) Lose(reason string, planeFailed bool, now time.Time) bool {
 		return false
 	}
 	before := c.rec
-	c.rec.ConnectionStatus, c.rec.LastErrorMessage = string(Unreachable), reason
+	c.rec.ConnectionStatus = string(Unreachable)
+	if c.Status() != Error || c.rec.ObservedGeneration == c.rec.Generation { // else why a change failed is worth more
+		c.rec.LastErrorMessage = text.Clip(reason, maxReason)
+	}
 	if planeFailed && c.Status() == Ready {
 		c.rec.Status = string(Error)
 	}

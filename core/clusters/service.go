@@ -15,6 +15,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/core/once"
+	"github.com/kubebyon/kubebyon/core/turn"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/seal"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -97,6 +98,9 @@ func (s *Service) Create(ctx context.Context, r Request) (store.Cluster, error) 
 func (s *Service) checkQuota(ctx context.Context, tx store.Tx, who actor.Actor) error {
 	if who.Role == actor.Admin {
 		return nil
+	}
+	if err := turn.Take(ctx, tx, "quota/"+who.UserID.String(), s.deps.Now()); err != nil {
+		return err
 	}
 	counts, err := tx.Clusters().CountByStatus(ctx, store.OwnedBy(who.UserID))
 	if err != nil {
@@ -308,7 +312,10 @@ func (s *Service) Kubeconfig(ctx context.Context, i id.Cluster, password secret.
 	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
 		return s.journal.Write(ctx, tx, about(c, "kubeconfig_read", "Read the kubeconfig of the cluster "+c.Name+"."))
 	})
-	return Access{Cluster: c, Kubeconfig: kubeconfig}, err
+	if err != nil {
+		return Access{}, err
+	}
+	return Access{Cluster: c, Kubeconfig: kubeconfig}, nil
 }
 
 func kubeconfigPending() error {
@@ -317,3 +324,12 @@ func kubeconfigPending() error {
 
 // Versions are the Kubernetes versions that a new cluster may have, newest first.
 func (s *Service) Versions() []provision.Version { return s.deps.Catalog.Versions() }
+
+// Prune forgets answers to repeated requests that are too old to be asked for,
+// at most limit of them.
+func (s *Service) Prune(ctx context.Context, limit int) error {
+	return s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.Replies().DeleteOlderThan(ctx, s.deps.Now().Add(-once.Remembered), limit)
+		return err
+	})
+}

@@ -6,11 +6,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/text"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -68,6 +67,7 @@ func newCluster(i id.Cluster, owner id.User, r Request, versions []provision.Ver
 	}
 	if vcluster != "" {
 		check.That(len(vcluster) <= maxVclusterName && labelRE.MatchString(vcluster), location, "must be a DNS-1123 label of at most %d characters", maxVclusterName)
+		check.That(!reserved(vcluster), location, "must not be default or begin with kube-")
 	}
 	version, ok := offered(versions, r.KubernetesVersion)
 	check.That(ok, "body.kubernetes_version", "must be one of %s", strings.Join(names(versions), ", "))
@@ -93,8 +93,12 @@ func newCluster(i id.Cluster, owner id.User, r Request, versions []provision.Ver
 }
 
 func validName(name string) bool {
-	return name != "" && utf8.ValidString(name) && utf8.RuneCountInString(name) <= maxName && !strings.ContainsFunc(name, unicode.IsControl)
+	return text.IsName(name, maxName)
 }
+
+// reserved names are namespaces of the host's own, which a tenant's removal
+// would take with it.
+func reserved(label string) bool { return label == "default" || strings.HasPrefix(label, "kube-") }
 
 // labelFrom turns a name for people into a DNS label, or into nothing.
 func labelFrom(name string) string {

@@ -11,6 +11,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/turn"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -60,17 +61,20 @@ var errHasAdmin = errors.New("there is an administrator already")
 // did. Two processes that start at once make one.
 func (s *Service) FirstAdmin(ctx context.Context, n NewAccount) (u store.User, made bool, err error) {
 	n.Role = actor.Admin
-	if there, err := s.hasAdmin(ctx); there || err != nil {
+	if there, err := s.HasAdmin(ctx); there || err != nil {
 		return u, false, err
 	}
 	u, err = s.create(ctx, n, func(ctx context.Context, tx store.Tx) error {
+		if err := turn.Take(ctx, tx, "first-admin", s.deps.Now()); err != nil {
+			return err
+		}
 		if count, err := tx.Users().CountByRole(ctx, string(actor.Admin)); err != nil || count > 0 {
 			return errors.Join(err, errHasAdmin)
 		}
 		return nil
 	})
 	if errors.Is(err, errHasAdmin) || fault.CodeOf(err) == "email_taken" {
-		there, again := s.hasAdmin(ctx)
+		there, again := s.HasAdmin(ctx)
 		if again != nil || there {
 			return store.User{}, false, again
 		}
@@ -78,7 +82,8 @@ func (s *Service) FirstAdmin(ctx context.Context, n NewAccount) (u store.User, m
 	return u, err == nil, err
 }
 
-func (s *Service) hasAdmin(ctx context.Context) (there bool, err error) {
+// HasAdmin reports whether anybody can administer the installation.
+func (s *Service) HasAdmin(ctx context.Context) (there bool, err error) {
 	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
 		n, err := tx.Users().CountByRole(ctx, string(actor.Admin))
 		there = n > 0

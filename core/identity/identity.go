@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/journal"
@@ -18,6 +17,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/kernel/text"
 	"github.com/kubebyon/kubebyon/ports/passwords"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -59,6 +59,19 @@ type Client struct{ IP, UserAgent string }
 // SignIn checks a password and begins a session. An unknown address and a wrong
 // password fail alike, and in like time. The token is given out this once.
 func (s *Service) SignIn(ctx context.Context, email string, password secret.Text, from Client) (store.User, secret.Text, error) {
+	u, token, err := s.signIn(ctx, email, password, from)
+	if errors.Is(err, errChanged) { // perhaps only its hash was upgraded: ask the account as it is now
+		u, token, err = s.signIn(ctx, email, password, from)
+	}
+	if errors.Is(err, errChanged) {
+		return store.User{}, secret.Text{}, invalidCredentials()
+	}
+	return u, token, err
+}
+
+var errChanged = errors.New("the account changed while its password was checked")
+
+func (s *Service) signIn(ctx context.Context, email string, password secret.Text, from Client) (store.User, secret.Text, error) {
 	u, err := s.byAddress(ctx, email)
 	if err != nil && !errors.Is(err, fault.NotFound) {
 		return store.User{}, secret.Text{}, err
@@ -69,11 +82,12 @@ func (s *Service) SignIn(ctx context.Context, email string, password secret.Text
 	}
 	switch {
 	case u.ID.IsZero():
-		return store.User{}, secret.Text{}, invalidCredentials()
+		nobody := actor.Actor{Type: actor.Anonymous, Method: actor.ByPassword}
+		return store.User{}, secret.Text{}, s.refuse(ctx, nobody, "There is no account with this address.", invalidCredentials())
 	case !ok:
-		return store.User{}, secret.Text{}, s.refuse(ctx, u, "The password was wrong.", invalidCredentials())
+		return store.User{}, secret.Text{}, s.refuse(ctx, personBy(u, actor.ByPassword), "The password was wrong.", invalidCredentials())
 	case u.Status == string(Banned):
-		return store.User{}, secret.Text{}, s.refuse(ctx, u, "The account is banned.",
+		return store.User{}, secret.Text{}, s.refuse(ctx, personBy(u, actor.ByPassword), "The account is banned.",
 			fault.Denied.New("account_banned", "This account has been banned."))
 	}
 	if outdated {
@@ -98,11 +112,12 @@ func invalidCredentials() error {
 	return fault.Unauthenticated.New("invalid_credentials", "The e-mail address or the password is wrong.")
 }
 
-// refuse records a failed sign-in of a known account and returns why.
-func (s *Service) refuse(ctx context.Context, u store.User, why string, refusal error) error {
+// refuse records a failed sign-in and returns why. One by nobody known is
+// recorded too: a write that only accounts cause would tell which there are.
+func (s *Service) refuse(ctx context.Context, who actor.Actor, why string, refusal error) error {
 	err := s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		return s.journal.WriteAs(ctx, tx, personBy(u, actor.ByPassword), journal.Event{
-			Resource: "session", Action: "login", ResourceID: u.ID.String(), Result: journal.Failure, Message: why,
+		return s.journal.WriteAs(ctx, tx, who, journal.Event{
+			Resource: "session", Action: "login", ResourceID: who.UserID.String(), Result: journal.Failure, Message: why,
 		})
 	})
 	if err != nil {
@@ -127,14 +142,14 @@ func (s *Service) begin(ctx context.Context, checked store.User, from Client) (u
 	ses := store.Session{
 		ID: id.New[id.SessionKind](now, s.deps.Random()), UserID: checked.ID, TokenHash: hashOf(token),
 		CreatedAt: now, ExpiresAt: now.Add(SessionIdle), EndsAt: now.Add(SessionMax),
-		IP: from.IP, UserAgent: clip(from.UserAgent, 256),
+		IP: text.Clip(from.IP, 64), UserAgent: text.Clip(from.UserAgent, 256),
 	}
 	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
 		if u, err = tx.Users().Get(ctx, checked.ID); err != nil {
 			return err
 		}
 		if u.Status != string(Active) || u.PasswordHash != checked.PasswordHash {
-			return invalidCredentials()
+			return errChanged
 		}
 		u.LastLoginAt = &now
 		if err := tx.Users().SetLastLogin(ctx, u.ID, now); err != nil {
@@ -147,16 +162,10 @@ func (s *Service) begin(ctx context.Context, checked store.User, from Client) (u
 			Resource: "session", Action: "login", ResourceID: ses.ID.String(), Message: "Signed in.",
 		})
 	})
-	return u, token, err
-}
-
-// clip shortens text to at most n bytes of valid UTF-8 without NUL.
-func clip(text string, n int) string {
-	text = strings.ReplaceAll(text, "\x00", "")
-	if len(text) > n {
-		text = text[:n]
+	if err != nil {
+		return store.User{}, secret.Text{}, err
 	}
-	return strings.ToValidUTF8(text, "")
+	return u, token, nil
 }
 
 func hashOf(token secret.Text) []byte {

@@ -11,6 +11,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/kernel/text"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -63,8 +64,7 @@ const maxName = 100
 
 func checkName(c *fault.Check, name string) string {
 	name = strings.TrimSpace(name)
-	c.That(name != "" && utf8.RuneCountInString(name) <= maxName && utf8.ValidString(name) && !strings.ContainsFunc(name, unicode.IsControl),
-		"body.name", "must be 1 to %d printable characters", maxName)
+	c.That(text.IsName(name, maxName), "body.name", "must be 1 to %d printable characters", maxName)
 	return name
 }
 

@@ -1,0 +1,125 @@
+// Package app puts the platform together. It is the only package that knows
+// both the domain and the API, and the one that embedders import: it links no
+// database, Helm or Kubernetes client by itself.
+package app
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+
+	"go.uber.org/fx"
+	"go.uber.org/fx/fxevent"
+
+	"github.com/kubebyon/kubebyon/adapters/httpapi"
+	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/identity"
+	"github.com/kubebyon/kubebyon/core/nodes"
+	"github.com/kubebyon/kubebyon/core/overview"
+	"github.com/kubebyon/kubebyon/core/tokens"
+	"github.com/kubebyon/kubebyon/ports/bus"
+	"github.com/kubebyon/kubebyon/ports/passwords"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/seal"
+	"github.com/kubebyon/kubebyon/ports/store"
+	"github.com/kubebyon/kubebyon/ports/tenant"
+)
+
+// App is a platform that has not started yet, is running, or has stopped.
+type App struct {
+	// Handler serves the API. Mount it in your own server, or use httpapi.NewServer.
+	Handler http.Handler
+
+	// The domain, for calls without HTTP. The context of each call says who
+	// asks: see package actor.
+	Identity *identity.Service
+	Clusters *clusters.Service
+	Tokens   *tokens.Service
+	Nodes    *nodes.Service
+	Overview *overview.Service
+
+	fx *fx.App
+}
+
+// backends are the ports that somebody must back.
+type backends struct {
+	fx.In
+
+	Store       store.Store
+	Seal        seal.Sealer
+	Passwords   passwords.Hasher
+	Provisioner provision.Provisioner
+	Catalog     provision.Catalog
+	Tenants     tenant.Connector
+	Bus         bus.Bus
+}
+
+// New wires the platform from backends, one for each package under ports, and
+// reports what is missing. It opens no connection.
+func New(c Config, options ...fx.Option) (*App, error) {
+	c = c.withDefaults()
+	if c.Name == "" {
+		var b [8]byte
+		if err := c.Random(b[:]); err != nil {
+			return nil, err
+		}
+		c.Name = "process-" + hex.EncodeToString(b[:])
+	}
+	a := new(App)
+	a.fx = fx.New(
+		fx.WithLogger(func() fxevent.Logger { return quiet{c.Log} }),
+		fx.Supply(c.Log, c),
+		fx.Options(options...),
+		fx.Provide(newPlatform),
+		fx.Invoke(func(lc fx.Lifecycle, p *platform) {
+			a.Handler, a.Identity, a.Clusters, a.Tokens, a.Nodes, a.Overview = p.handler, p.identity, p.clusters, p.tokens, p.nodes, p.overview
+			lc.Append(fx.Hook{OnStart: p.start, OnStop: p.stop})
+		}),
+		fx.StartTimeout(startTimeout), fx.StopTimeout(stopTimeout),
+	)
+	return a, a.fx.Err()
+}
+
+// Start connects the backends, makes the first administrator and begins
+// background work. It fails with a plain sentence. Stop must follow, also after
+// a failure.
+func (a *App) Start(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return a.fx.Start(ctx)
+}
+
+// Stop ends background work and gives back what this process held.
+func (a *App) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	return a.fx.Stop(ctx)
+}
+
+// Handler of the API is built from services; a document needs none.
+func newHandler(c Config, b backends, s httpapi.Services) (http.Handler, error) {
+	conf := c.HTTP
+	conf.Log, conf.Now, conf.Random = c.Log.With("part", "http"), c.Now, c.Random
+	conf.Ready = func(ctx context.Context) map[string]error {
+		return map[string]error{"database": b.Store.Ping(ctx), "broker": ping(ctx, b.Bus), "backend": ping(ctx, b.Provisioner)}
+	}
+	h, err := httpapi.New(conf, s)
+	if err != nil {
+		return nil, fmt.Errorf("build the API: %w", err)
+	}
+	return h, nil
+}
+
+// pinger is what a backend may add to its port to take part in readiness.
+type pinger interface {
+	Ping(ctx context.Context) error
+}
+
+func ping(ctx context.Context, backend any) error {
+	if p, ok := backend.(pinger); ok {
+		return p.Ping(ctx)
+	}
+	return nil
+}
+

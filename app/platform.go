@@ -1,0 +1,273 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.uber.org/fx/fxevent"
+
+	"github.com/kubebyon/kubebyon/adapters/httpapi"
+	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/identity"
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/nodes"
+	"github.com/kubebyon/kubebyon/core/overview"
+	"github.com/kubebyon/kubebyon/core/reconcile"
+	"github.com/kubebyon/kubebyon/core/relay"
+	"github.com/kubebyon/kubebyon/core/tenants"
+	"github.com/kubebyon/kubebyon/core/tokens"
+	"github.com/kubebyon/kubebyon/core/watch"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+const (
+	startTimeout = 2 * time.Minute
+	stopTimeout  = 45 * time.Second
+)
+
+// platform is the domain with its background work.
+type platform struct {
+	config   Config
+	backends backends
+
+	handler  http.Handler
+	identity *identity.Service
+	clusters *clusters.Service
+	tokens   *tokens.Service
+	nodes    *nodes.Service
+	overview *overview.Service
+
+	background []func(context.Context)
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
+}
+
+func newPlatform(c Config, b backends) (*platform, error) {
+	p := &platform{config: c, backends: b}
+	// Three bells: a commit may have filled the outbox, a message may mean a job,
+	// a settled job may mean a cluster to watch.
+	outbox, jobs, settled := new(bell.Bell), new(bell.Bell), new(bell.Bell)
+	if err := p.newServices(outbox); err != nil {
+		return nil, err
+	}
+	if err := p.newBackground(outbox, jobs, settled); err != nil {
+		return nil, err
+	}
+	var err error
+	p.handler, err = newHandler(c, b, httpapi.Services{
+		Identity: p.identity, Clusters: p.clusters, Tokens: p.tokens, Nodes: p.nodes, Overview: p.overview,
+	})
+	return p, err
+}
+
+func (p *platform) newServices(outbox *bell.Bell) (err error) {
+	c, b := p.config, p.backends
+	door := tenants.Door{Provisioner: b.Provisioner, Connector: b.Tenants}
+	p.identity, err = identity.New(identity.Deps{
+		Store: b.Store, Passwords: b.Passwords, Log: c.part("identity"), Now: c.Now, Random: c.ids(), Secret: c.secret,
+	})
+	if err != nil {
+		return err
+	}
+	p.clusters, err = clusters.New(clusters.Deps{
+		Store: b.Store, Seal: b.Seal, Provisioner: b.Provisioner, Catalog: b.Catalog, Now: c.Now, Random: c.ids(),
+		CheckPassword: p.identity.CheckPassword, Committed: outbox.Ring, MaxPerUser: c.MaxClustersPerUser,
+	})
+	if err != nil {
+		return err
+	}
+	p.tokens, err = tokens.New(tokens.Deps{
+		Store: b.Store, Seal: b.Seal, Door: door, Log: c.part("tokens"), Now: c.Now, Random: c.ids(), Secret: c.secret,
+	})
+	if err != nil {
+		return err
+	}
+	if p.nodes, err = nodes.New(nodes.Deps{Store: b.Store, Door: door, Now: c.Now, Random: c.ids()}); err != nil {
+		return err
+	}
+	p.overview, err = overview.New(b.Store)
+	return err
+}
+
+func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
+	c, b := p.config, p.backends
+	r, err := relay.New(relay.Deps{Store: b.Store, Publisher: b.Bus, Log: c.part("relay"), Now: c.Now, Bell: outbox})
+	if err != nil {
+		return err
+	}
+	w, err := watch.New(watch.Deps{
+		Store: b.Store, Door: tenants.Door{Provisioner: b.Provisioner, Connector: b.Tenants}, Tokens: p.tokens,
+		Log: c.part("watch"), Now: c.Now, Random: c.ids(), Clusters: settled, Name: c.Name, Most: c.MaxWatchedClusters,
+	})
+	if err != nil {
+		return err
+	}
+	p.background = append(p.background, r.Run, w.Run, p.keepHouse)
+	for i := range c.WorkerConcurrency {
+		worker, err := reconcile.New(reconcile.Deps{
+			Store: b.Store, Provisioner: b.Provisioner, Log: c.part("reconcile"), Now: c.Now, Random: c.ids(),
+			Jobs: jobs, Settled: settled.Ring, Name: c.Name + "/" + strconv.Itoa(i),
+			Lease: c.JobLease, MaxAttempts: c.JobMaxAttempts, Deadline: c.JobDeadline,
+		})
+		if err != nil {
+			return err
+		}
+		p.background = append(p.background, worker.Run)
+		if i == 0 {
+			p.background = append(p.background, p.listen(worker))
+		}
+	}
+	return nil
+}
+
+// listen rings the workers' bell for every message about a job.
+func (p *platform) listen(w *reconcile.Worker) func(context.Context) {
+	return func(ctx context.Context) {
+		for ctx.Err() == nil {
+			err := p.backends.Bus.Subscribe(ctx, clusters.JobMessage, "workers", 1, w.Heard)
+			if err != nil && ctx.Err() == nil {
+				p.config.Log.ErrorContext(ctx, "messages about jobs not heard; trying again", "err", err)
+				bell.Wait(ctx, nil, 5*time.Second)
+			}
+		}
+	}
+}
+
+// start runs after the backends have started.
+func (p *platform) start(ctx context.Context) error {
+	if err := p.checkKey(ctx); err != nil {
+		return err
+	}
+	if err := p.firstAdmin(ctx); err != nil {
+		return fmt.Errorf("make the first administrator: %w", err)
+	}
+	ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	for _, run := range p.background {
+		p.wg.Go(func() { run(ctx) })
+	}
+	return nil
+}
+
+func (p *platform) stop(ctx context.Context) error {
+	if p.cancel == nil {
+		return nil
+	}
+	p.cancel()
+	done := make(chan struct{})
+	go func() { p.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("end background work: %w", ctx.Err())
+	}
+}
+
+const keyCheck = "secret-key-check"
+
+// checkKey finds out whether this process has the key that the database was
+// written with, before anything is read or sealed with the wrong one.
+func (p *platform) checkKey(ctx context.Context) error {
+	sealed, err := p.backends.Seal.Seal(ctx, keyCheck, []byte(keyCheck))
+	if err != nil {
+		return fmt.Errorf("check the secret key: %w", err)
+	}
+	var known []byte
+	err = p.backends.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		known, err = tx.Facts().Get(ctx, keyCheck)
+		if errors.Is(err, fault.NotFound) {
+			known = sealed
+			return tx.Facts().Set(ctx, keyCheck, sealed)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("read the secret key's check: %w", err)
+	}
+	if _, err := p.backends.Seal.Open(ctx, keyCheck, known); err != nil {
+		return fmt.Errorf("the secret key is not the one that this database was written with; give the server the key it had before: %w", err)
+	}
+	return nil
+}
+
+// firstAdmin makes the account that everything else is made from. A password
+// that was made up is handed over before the account exists: a crash in between
+// leaves a password for nothing, not an account that nobody can enter.
+func (p *platform) firstAdmin(ctx context.Context) error {
+	f := p.config.FirstAdmin
+	n := identity.NewAccount{Email: f.Email, Name: "Administrator", Password: f.Password}
+	if there, err := p.identity.HasAdmin(ctx); there || err != nil {
+		return err
+	}
+	if n.Password.IsZero() {
+		if f.HandOver == nil {
+			return nil // an embedder that wants no account made
+		}
+		var err error
+		if n.Password, err = p.identity.NewPassword(); err != nil {
+			return err
+		}
+		if err := f.HandOver(n.Email, n.Password); err != nil {
+			return err
+		}
+	}
+	_, _, err := p.identity.FirstAdmin(ctx, n)
+	return err
+}
+
+const (
+	houseEvery = 10 * time.Minute
+	houseBatch = 1000
+)
+
+// keepHouse removes what nobody needs any more.
+func (p *platform) keepHouse(ctx context.Context) {
+	for bell.Wait(ctx, nil, houseEvery) {
+		if _, err := p.identity.Prune(ctx, houseBatch); err != nil {
+			p.config.Log.WarnContext(ctx, "old sessions not removed", "err", err)
+		}
+		if err := p.clusters.Prune(ctx, houseBatch); err != nil {
+			p.config.Log.WarnContext(ctx, "old answers not removed", "err", err)
+		}
+	}
+}
+
+func (c Config) part(name string) *slog.Logger { return c.Log.With("part", name) }
+
+// ids draws the random part of identifiers. Without randomness nothing may go
+// on: an identifier that can be guessed or repeats would be worse than a crash.
+func (c Config) ids() func() [10]byte {
+	return func() (b [10]byte) {
+		if err := c.Random(b[:]); err != nil {
+			panic(err)
+		}
+		return b
+	}
+}
+
+func (c Config) secret() (b [32]byte, err error) { return b, c.Random(b[:]) }
+
+// quiet keeps fx's wiring notes out of the log but for errors.
+type quiet struct{ log *slog.Logger }
+
+func (q quiet) LogEvent(e fxevent.Event) {
+	switch e := e.(type) {
+	case *fxevent.OnStartExecuted:
+		q.failed("start of a backend failed", e.Err)
+	case *fxevent.OnStopExecuted:
+		q.failed("stop of a backend failed", e.Err)
+	}
+}
+
+func (q quiet) failed(what string, err error) {
+	if err != nil {
+		q.log.Debug(what, "err", err)
+	}
+}

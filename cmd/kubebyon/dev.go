@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/app/dev"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
+)
+
+// devOptions are the flags of kubebyon dev.
+type devOptions struct {
+	log        logFlags
+	http       httpFlags
+	jobs       jobFlags
+	dataDir    string
+	database   string
+	secretKey  string
+	localplane string
+	adminEmail string
+	adminPass  string
+}
+
+func devCommand() *cobra.Command {
+	o := new(devOptions)
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run everything on this machine, with nothing installed",
+		Long: `Run the whole platform on this machine: SQLite, messages inside the process,
+and real Kubernetes control planes as child processes. All state is in the data
+folder and survives a restart.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.OutOrStdout()) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&o.dataDir, "data-dir", "./data", "where all state is kept")
+	fs.StringVar(&o.database, "database-url", "", "postgres://… or sqlite:PATH; empty: SQLite in the data folder (secret)")
+	fs.StringVar(&o.secretKey, "secret-key", "", "32 bytes in base64 or hex; empty: a key file in the data folder (secret)")
+	fs.StringVar(&o.localplane, "localplane", defaultLocalplane(), "the kubebyon-localplane program")
+	fs.StringVar(&o.adminEmail, "admin-email", "", "address of the first administrator; empty: admin@kubebyon.local")
+	fs.StringVar(&o.adminPass, "admin-password", "", "password of the first administrator; empty: one is made and shown once (secret)")
+	o.http.register(fs, "127.0.0.1:8080")
+	o.jobs.register(fs)
+	o.log.register(fs)
+	return withEnvironment(cmd)
+}
+
+// defaultLocalplane is beside this program, where make build leaves it.
+func defaultLocalplane() string {
+	self, err := os.Executable()
+	if err != nil {
+		return "kubebyon-localplane"
+	}
+	return filepath.Join(filepath.Dir(self), "kubebyon-localplane")
+}
+
+const stopTimeout = 60 * time.Second
+
+func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
+	log := o.log.logger(os.Stderr)
+	release, err := dev.Prepare(o.dataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.http.addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w; name another address with --http-addr", o.http.addr, err)
+	}
+	hello := &greeting{out: out, url: "http://" + listener.Addr().String(), dataDir: o.dataDir, email: o.adminEmail}
+	a, err := o.build(log, hello)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		err = errors.Join(err, a.Stop(ctx))
+	}()
+	if err := a.Start(ctx); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	return serve(ctx, log, a, o.http, listener, hello.print)
+}
+
+func (o *devOptions) build(log *slog.Logger, hello *greeting) (*app.App, error) {
+	modules, err := dev.Modules(dev.Config{
+		DataDir: o.dataDir, DatabaseURL: o.database, SecretKey: secret.New(o.secretKey),
+		Localplane: o.localplane, Log: log, Now: time.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	conf := app.Config{
+		Log: log, Name: "dev", HTTP: o.http.config("dev"),
+		FirstAdmin: app.FirstAdmin{Email: o.adminEmail, Password: secret.New(o.adminPass), HandOver: hello.keepPassword},
+	}
+	o.jobs.apply(&conf)
+	return app.New(conf, modules)
+}
+
+// serve answers requests until ctx ends or the listener breaks. Requests in
+// flight then get time to finish.
+func serve(ctx context.Context, log *slog.Logger, a *app.App, f httpFlags, l net.Listener, ready func()) error {
+	srv := f.server(a.Handler, log)
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	ready()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("stopping: requests in flight may finish")
+	a.Drain()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	err := srv.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = srv.Close()
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+const shutdownTimeout = 30 * time.Second

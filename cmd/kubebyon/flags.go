@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/pflag"
+)
+
+// logFlags say how to log. Every command has them.
+type logFlags struct {
+	level  slog.Level
+	format string
+}
+
+func (l *logFlags) register(fs *pflag.FlagSet) {
+	fs.TextVar(&l.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	fs.Var(oneOf(&l.format, "auto", "auto", "text", "json"), "log-format", "text, json, or auto: text on a terminal, else json")
+}
+
+// logger writes lines for people on a terminal, JSON for machines elsewhere.
+func (l *logFlags) logger(to *os.File) *slog.Logger {
+	terminal := isatty.IsTerminal(to.Fd())
+	if l.format == "text" || (l.format == "auto" && terminal) {
+		return slog.New(tint.NewHandler(to, &tint.Options{Level: l.level, TimeFormat: time.TimeOnly, NoColor: !terminal}))
+	}
+	return slog.New(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: l.level}))
+}
+
+// choice is a flag with a fixed set of values.
+type choice struct {
+	value   *string
+	allowed []string
+}
+
+func oneOf(value *string, first string, allowed ...string) *choice {
+	*value = first
+	return &choice{value, allowed}
+}
+
+func (c *choice) String() string {
+	if c.value == nil {
+		return ""
+	}
+	return *c.value
+}
+func (c *choice) Type() string { return "string" }
+
+func (c *choice) Set(text string) error {
+	for _, a := range c.allowed {
+		if a == text {
+			*c.value = text
+			return nil
+		}
+	}
+	return fmt.Errorf("must be one of %s", strings.Join(c.allowed, ", "))
+}
+
+// prefixes is a flag that lists networks.
+type prefixes []netip.Prefix
+
+func (p *prefixes) String() string {
+	texts := make([]string, len(*p))
+	for i, n := range *p {
+		texts[i] = n.String()
+	}
+	return strings.Join(texts, ",")
+}
+func (p *prefixes) Type() string { return "cidrs" }
+
+func (p *prefixes) Set(text string) error {
+	var out prefixes
+	for part := range strings.SplitSeq(text, ",") {
+		n, err := netip.ParsePrefix(strings.TrimSpace(part))
+		if err != nil {
+			return fmt.Errorf("must be a comma-separated list of networks such as 10.0.0.0/8")
+		}
+		out = append(out, n)
+	}
+	*p = out
+	return nil
+}

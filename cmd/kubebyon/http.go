@@ -1,0 +1,77 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/kubebyon/kubebyon/adapters/httpapi"
+	"github.com/kubebyon/kubebyon/app"
+)
+
+// httpFlags say how the API behaves at the edge.
+type httpFlags struct {
+	addr        string
+	metricsAddr string
+	publicURL   string
+	joinURL     string
+	origins     []string
+	proxies     prefixes
+	join, auth  limitFlags
+	mirror      string
+}
+
+// limitFlags are one rate limit.
+type limitFlags struct{ window, burst, entries int }
+
+func (l *limitFlags) register(fs *pflag.FlagSet, name, what string, window, burst, entries int) {
+	fs.IntVar(&l.window, name+"-rate-limit-window-seconds", window, "seconds after which one more "+what+" is allowed")
+	fs.IntVar(&l.burst, name+"-rate-limit-burst", burst, "how many "+what+"s at once are allowed")
+	fs.IntVar(&l.entries, name+"-rate-limit-max-entries", entries, "how many addresses the limit remembers")
+}
+
+func (l *limitFlags) limit() httpapi.Limit {
+	return httpapi.Limit{Window: time.Duration(l.window) * time.Second, Burst: l.burst, MaxEntries: l.entries}
+}
+
+func (f *httpFlags) register(fs *pflag.FlagSet, addr string) {
+	fs.StringVar(&f.addr, "http-addr", addr, "where the API listens")
+	fs.StringVar(&f.metricsAddr, "metrics-addr", "", "where Prometheus metrics are served; empty: nowhere")
+	fs.StringVar(&f.publicURL, "public-base-url", "", "the URL under which people reach the API; empty: that of each request")
+	fs.StringVar(&f.joinURL, "join-base-url", "", "the URL in join commands; empty: the public one")
+	fs.StringSliceVar(&f.origins, "cors-allowed-origins", nil, "origins of consoles elsewhere that may use the API with a cookie")
+	fs.Var(&f.proxies, "trusted-proxy-cidrs", "networks of the proxies whose X-Forwarded-For is believed")
+	f.join.register(fs, "join", "join script", 3, 5, 10000)
+	f.auth.register(fs, "auth", "sign-in", 30, 5, 5000)
+	fs.StringVar(&f.mirror, "node-mirror", "", "where joining machines get Kubernetes from; empty: https://dl.k8s.io/release")
+}
+
+func (f *httpFlags) config(backend string) httpapi.Config {
+	return httpapi.Config{
+		PublicBaseURL: f.publicURL, JoinBaseURL: f.joinURL, CORSAllowedOrigins: f.origins, TrustedProxyCIDRs: f.proxies,
+		JoinLimit: f.join.limit(), AuthLimit: f.auth.limit(), NodeMirror: f.mirror,
+		Version: httpapi.Version{Version: version, Commit: commit, GoVersion: runtime.Version(), Backend: backend},
+	}
+}
+
+func (f *httpFlags) server(h http.Handler, log *slog.Logger) *http.Server {
+	return httpapi.NewServer(h, log)
+}
+
+// jobFlags say how work on clusters is done.
+type jobFlags struct{ concurrency, lease, attempts, perUser int }
+
+func (j *jobFlags) register(fs *pflag.FlagSet) {
+	fs.IntVar(&j.concurrency, "worker-concurrency", 4, "how many clusters are worked on at once")
+	fs.IntVar(&j.lease, "job-lease-seconds", 60, "after how long without news a job is taken from its worker")
+	fs.IntVar(&j.attempts, "job-max-attempts", 8, "how often a job is tried after passing errors")
+	fs.IntVar(&j.perUser, "max-clusters-per-user", 50, "how many clusters a user may have; admins have no limit")
+}
+
+func (j *jobFlags) apply(c *app.Config) {
+	c.WorkerConcurrency, c.JobMaxAttempts, c.MaxClustersPerUser = j.concurrency, j.attempts, j.perUser
+	c.JobLease = time.Duration(j.lease) * time.Second
+}

@@ -1,0 +1,25 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/kubebyon/kubebyon/app"
+)
+
+func openapiCommand() *cobra.Command {
+	var format, release string
+	cmd := &cobra.Command{
+		Use: "openapi", Short: "Print the API's OpenAPI document", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			doc, err := app.Document(release, format)
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(doc)
+			return err
+		},
+	}
+	cmd.Flags().Var(oneOf(&format, "yaml", "yaml", "json"), "format", "yaml or json")
+	cmd.Flags().Var(oneOf(&release, "3.1", "3.1", "3.0"), "openapi", "3.1, or 3.0 for generators that need it")
+	return cmd
+}

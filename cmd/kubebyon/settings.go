@@ -1,0 +1,74 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Every flag of this program may also be set by an environment variable: the
+// flag --http-addr by KUBEBYON_HTTP_ADDR. A flag that was given wins. A flag
+// whose usage ends in secretNote may also be given as the name of a file, in
+// the variable with _FILE behind its name.
+const (
+	envPrefix  = "KUBEBYON_"
+	secretNote = " (secret)"
+)
+
+func envName(flag string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fromEnvironment sets the flags that were not given from the environment. Its
+// errors name the variable and never a secret's value.
+func fromEnvironment(cmd *cobra.Command) error {
+	var errs []error
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed || f.Name == "help" {
+			return
+		}
+		if err := setFromEnvironment(f); err != nil {
+			errs = append(errs, err)
+		}
+	})
+	return errors.Join(errs...)
+}
+
+func setFromEnvironment(f *pflag.Flag) error {
+	name := envName(f.Name)
+	value, ok := os.LookupEnv(name)
+	isSecret := strings.HasSuffix(f.Usage, secretNote)
+	if file, given := os.LookupEnv(name + "_FILE"); given && isSecret && !ok {
+		text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+		if err != nil {
+			return fmt.Errorf("%s_FILE: %w", name, err)
+		}
+		value, ok = strings.TrimRight(string(text), "\r\n"), true
+	}
+	if !ok || value == "" {
+		return nil
+	}
+	if err := f.Value.Set(value); err != nil {
+		if isSecret {
+			return fmt.Errorf("%s: is not valid", name)
+		}
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	f.Changed = true
+	return nil
+}
+
+// withEnvironment shows in the help which variable sets each flag.
+func withEnvironment(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" {
+			f.Usage = "[" + envName(f.Name) + "] " + f.Usage
+		}
+	})
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd) }
+	return cmd
+}
