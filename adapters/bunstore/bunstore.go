@@ -1,0 +1,267 @@
+// Package bunstore is the store in PostgreSQL or SQLite, through bun. It owns
+// the tables and the migrations that make them, and no rule of the domain but
+// those that package store states. Both databases keep the same tables and pass
+// the same suite; what differs between them is in postgres.go and sqlite.go.
+package bunstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+var _ store.Store = (*Store)(nil)
+
+// Config says which database to use.
+type Config struct {
+	// URL is postgres://user:password@host:port/name?… or sqlite:PATH.
+	URL string
+	// Log hears of migrations; nil is silence.
+	Log *slog.Logger
+	// MaxConns bounds the connections to the database; zero is [DefaultMaxConns].
+	MaxConns int
+}
+
+// DefaultMaxConns keeps three processes within the hundred connections that a
+// PostgreSQL allows when nobody has told it otherwise.
+const DefaultMaxConns = 24
+
+// String hides the URL, which may hold a password.
+func (c Config) String() string { return "bunstore.Config[redacted]" }
+
+// GoString hides what String hides.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue hides what String hides.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// Store runs transactions on one database.
+type Store struct {
+	writer *bun.DB // every transaction
+	reader *bun.DB // every View; the same as writer where there is one pool
+	engine engine
+	log    *slog.Logger
+}
+
+// engine is what a database does in its own way.
+type engine interface {
+	// prepare readies what must be there before the first connection.
+	prepare() error
+	// explain puts a failure to connect into a plain sentence.
+	explain(err error) error
+	// unique returns the violated constraint, "" where the database tells only
+	// that a constraint other than the primary key was violated, and whether err
+	// is such a violation at all.
+	unique(err error) (constraint string, ok bool)
+	// again reports whether the same transaction may succeed when tried again.
+	again(err error) bool
+	// down reports whether err means that the database does not answer.
+	down(err error) bool
+	// sql returns what is spelled differently.
+	sql() spelling
+	// migrations returns what makes the tables.
+	migrations() migrations
+}
+
+// spelling is SQL that differs.
+type spelling struct {
+	ping        string
+	forUpdate   string // how a SELECT locks its rows; empty: it need not
+	skipLocked  string // ends a SELECT that locks its rows, and passes by what others have locked
+	claimOutbox string // returns whether this transaction may publish
+	nextNumber  string // returns a cluster number that was never used
+	contains    string // of a column and a text: whether the one has the other in it
+	hasVersions string // returns whether the table of applied migrations is there
+}
+
+// New checks cfg and connects to nothing yet.
+func New(cfg Config) (*Store, error) {
+	if cfg.MaxConns <= 0 {
+		cfg.MaxConns = DefaultMaxConns
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	scheme, rest, _ := strings.Cut(cfg.URL, ":")
+	switch scheme {
+	case "postgres", "postgresql":
+		return newPostgres(cfg)
+	case "sqlite":
+		return newSQLite(cfg, rest)
+	}
+	return nil, errURL
+}
+
+var errURL = errors.New("the database URL is not valid; it looks like postgres://user:password@host:5432/name or sqlite:/path/to/file")
+
+// Open connects, and refuses a database that a newer program has migrated. It
+// leaves the tables as they are: see [Store.Migrate].
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	s, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.connect(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Start connects and migrates. After it the store is ready.
+func (s *Store) Start(ctx context.Context) error {
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	return s.Migrate(ctx)
+}
+
+func (s *Store) connect(ctx context.Context) error {
+	if err := s.engine.prepare(); err != nil {
+		return err
+	}
+	for _, db := range []*bun.DB{s.writer, s.reader} { // the writer first: it makes the file what the reader expects
+		if _, err := db.ExecContext(ctx, s.engine.sql().ping); err != nil {
+			return s.engine.explain(err)
+		}
+	}
+	return s.refuseNewer(ctx)
+}
+
+// Close waits for running queries and ends all connections.
+func (s *Store) Close() error {
+	if s.reader == s.writer {
+		return s.writer.Close()
+	}
+	return errors.Join(s.reader.Close(), s.writer.Close())
+}
+
+// Ping fails when the database does not answer.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.reader.ExecContext(ctx, s.engine.sql().ping)
+	return s.outcome(ctx, err)
+}
+
+// attempts bounds how often a transaction is tried that others keep spoiling.
+const attempts = 8
+
+// InTx runs do in a transaction, and again when the database says that another
+// came first.
+func (s *Store) InTx(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
+	var err error
+	for n := range attempts {
+		if n > 0 && !pause(ctx, n) {
+			break
+		}
+		if err = s.once(ctx, do); err == nil || !s.engine.again(err) {
+			break
+		}
+	}
+	return s.outcome(ctx, err)
+}
+
+func (s *Store) once(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
+	return s.writer.RunInTx(ctx, nil, func(ctx context.Context, db bun.Tx) error {
+		u := &unit{db: db, engine: s.engine}
+		defer u.ended.Store(true)
+		return do(ctx, tx{u})
+	})
+}
+
+// pause waits before try n, from a few milliseconds up to half a second, spread
+// so that those who collided do not collide again. It reports false when ctx
+// ends first.
+func pause(ctx context.Context, n int) bool {
+	longest := min(4*time.Millisecond<<n, 500*time.Millisecond)
+	t := time.NewTimer(rand.N(longest)) //nolint:gosec // not a secret
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// View runs do outside any transaction: one round trip a read.
+func (s *Store) View(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
+	u := &unit{db: s.reader, engine: s.engine, readOnly: true}
+	defer u.ended.Store(true)
+	return s.outcome(ctx, do(ctx, tx{u}))
+}
+
+// outcome tells callers whether a failure is theirs, the database's, or that of
+// a context that ended: drivers name that one in many ways.
+func (s *Store) outcome(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := ctx.Err(); cause != nil && !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	if _, named := errors.AsType[*fault.Error](err); named {
+		return err
+	}
+	if s.engine.again(err) {
+		return fault.Unavailable.New("store_busy", "Too many changes at once. Try again.").Because(err)
+	}
+	if s.engine.down(err) {
+		return fault.Unavailable.New("store_unavailable", "The database does not answer. Try again.").Because(err)
+	}
+	return err
+}
+
+// unit is one call of InTx or View.
+type unit struct {
+	db       bun.IDB
+	engine   engine
+	readOnly bool
+	ended    atomic.Bool
+}
+
+var (
+	errEnded    = errors.New("bunstore: the transaction has ended")
+	errReadOnly = errors.New("bunstore: a View only reads")
+)
+
+// reads is asked before every read.
+func (u *unit) reads() error {
+	if u.ended.Load() {
+		return errEnded
+	}
+	return nil
+}
+
+// writes is asked before every write, and before every read that locks.
+func (u *unit) writes() error {
+	if u.readOnly {
+		return errReadOnly
+	}
+	return u.reads()
+}
+
+type tx struct{ u *unit }
+
+func (t tx) Users() store.Users           { return users{t.u} }
+func (t tx) Sessions() store.Sessions     { return sessions{t.u} }
+func (t tx) APIKeys() store.APIKeys       { return apiKeys{t.u} }
+func (t tx) Clusters() store.Clusters     { return clusters{t.u} }
+func (t tx) Operations() store.Operations { return operations{t.u} }
+func (t tx) Jobs() store.Jobs             { return jobs{t.u} }
+func (t tx) Tokens() store.Tokens         { return tokens{t.u} }
+func (t tx) Nodes() store.Nodes           { return nodes{t.u} }
+func (t tx) NodeEvents() store.NodeEvents { return nodeEvents{t.u} }
+func (t tx) Audit() store.Audit           { return audit{t.u} }
+func (t tx) Outbox() store.Outbox         { return outbox{t.u} }
+func (t tx) Replies() store.Replies       { return replies{t.u} }
+func (t tx) Leases() store.Leases         { return leases{t.u} }
+func (t tx) Facts() store.Facts           { return facts{t.u} }

@@ -1,0 +1,192 @@
+package bunstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/page"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+type jobRow struct {
+	bun.BaseModel `bun:"table:jobs,alias:j"`
+
+	ID           key[id.JobKind]       `bun:"id,pk"`
+	ClusterID    key[id.ClusterKind]   `bun:"cluster_id"`
+	OperationID  key[id.OperationKind] `bun:"operation_id"`
+	Type         string                `bun:"type"`
+	Status       string                `bun:"status"`
+	AttemptCount int                   `bun:"attempt_count"`
+	PublishedAt  *moment               `bun:"published_at"`
+	NotBefore    moment                `bun:"not_before"`
+	LeasedUntil  *moment               `bun:"leased_until"`
+	WorkerID     string                `bun:"worker_id"`
+	LastError    string                `bun:"last_error"`
+	StartedAt    *moment               `bun:"started_at"`
+	FinishedAt   *moment               `bun:"finished_at"`
+	CreatedAt    moment                `bun:"created_at"`
+	UpdatedAt    moment                `bun:"updated_at"`
+}
+
+func toJobRow(j store.Job) *jobRow {
+	return &jobRow{
+		ID: keyOf(j.ID), ClusterID: keyOf(j.ClusterID), OperationID: keyOf(j.OperationID), Type: j.Type, Status: j.Status,
+		AttemptCount: j.AttemptCount, PublishedAt: maybeAt(j.PublishedAt), NotBefore: at(j.NotBefore),
+		LeasedUntil: maybeAt(j.LeasedUntil), WorkerID: j.WorkerID, LastError: j.LastError,
+		StartedAt: maybeAt(j.StartedAt), FinishedAt: maybeAt(j.FinishedAt), CreatedAt: at(j.CreatedAt), UpdatedAt: at(j.UpdatedAt),
+	}
+}
+
+func (r jobRow) record() store.Job {
+	return store.Job{
+		ID: r.ID.ID, ClusterID: r.ClusterID.ID, OperationID: r.OperationID.ID, Type: r.Type, Status: r.Status,
+		AttemptCount: r.AttemptCount, PublishedAt: r.PublishedAt.maybe(), NotBefore: r.NotBefore.time(),
+		LeasedUntil: r.LeasedUntil.maybe(), WorkerID: r.WorkerID, LastError: r.LastError,
+		StartedAt: r.StartedAt.maybe(), FinishedAt: r.FinishedAt.maybe(), CreatedAt: r.CreatedAt.time(), UpdatedAt: r.UpdatedAt.time(),
+	}
+}
+
+type jobs struct{ *unit }
+
+// oneRunningKey lets a cluster have one running job.
+const oneRunningKey = "jobs_one_running_key"
+
+func noJob() error { return notFound("job", "There is no such job.") }
+
+func leaseLost() error {
+	return fault.Conflict.New("lease_lost", "The job is not this worker's any more.")
+}
+
+func (s jobs) Insert(ctx context.Context, rec store.Job) error {
+	return s.taken(s.insert(ctx, toJobRow(rec)), "", nil)
+}
+
+func (s jobs) Get(ctx context.Context, i id.Job) (store.Job, error) {
+	return one[jobRow](ctx, s.unit, noJob, func(q *bun.SelectQuery) { q.Where("j.id = ?", i.String()) })
+}
+
+// claimable is what a job must be to be claimed at ?0: due, or abandoned by its
+// worker; and no other job of its cluster is older or being worked on.
+const claimable = `(j.status = 'pending' AND j.not_before <= ?0 OR j.status = 'running' AND (j.leased_until IS NULL OR j.leased_until <= ?0))
+	AND NOT EXISTS (SELECT 1 FROM jobs AS o WHERE o.cluster_id = j.cluster_id AND o.status IN ('pending', 'running') AND o.id <> j.id
+		AND (o.id < j.id OR o.status = 'running' AND o.leased_until > ?0))`
+
+// Claim looks and then writes. Two who look at once pass by the job that the
+// other has locked. What was claimed by one and committed after the other had
+// begun to look shows when that one writes, because the condition is checked
+// again by then; and what is still uncommitted then runs into jobs_one_running_key, so
+// that the transaction starts over.
+func (s jobs) Claim(ctx context.Context, worker string, now, until time.Time) (store.Job, bool, error) {
+	if err := s.writes(); err != nil {
+		return store.Job{}, false, err
+	}
+	if err := plain(worker); err != nil {
+		return store.Job{}, false, err
+	}
+	for {
+		var candidate jobRow
+		err := s.db.NewRaw("SELECT j.* FROM jobs AS j WHERE "+claimable+" ORDER BY j.id LIMIT 1"+s.engine.sql().skipLocked, at(now)).Scan(ctx, &candidate)
+		if noRows(err) {
+			return store.Job{}, false, nil
+		}
+		if err != nil {
+			return store.Job{}, false, err
+		}
+		j, ok, err := s.take(ctx, candidate, worker, now, until)
+		if err != nil || ok {
+			return j, ok, err
+		}
+	}
+}
+
+func (s jobs) take(ctx context.Context, c jobRow, worker string, now, until time.Time) (store.Job, bool, error) {
+	// A job whose lease ran out while an older one was not yet known of would
+	// otherwise still be running, and its worker could renew it.
+	_, err := s.exec(ctx, "UPDATE jobs SET status = 'pending', worker_id = '', leased_until = NULL, updated_at = ?0"+
+		" WHERE cluster_id = ?1 AND id <> ?2 AND status = 'running' AND leased_until <= ?0", at(now), c.ClusterID, c.ID)
+	if err != nil {
+		return store.Job{}, false, err
+	}
+	var r jobRow
+	err = s.db.NewRaw("UPDATE jobs AS j SET status = 'running', worker_id = ?1, leased_until = ?2, attempt_count = attempt_count + 1,"+
+		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE j.id = ?3 AND "+claimable+" RETURNING j.*",
+		at(now), worker, at(until), c.ID).Scan(ctx, &r)
+	if noRows(err) {
+		return store.Job{}, false, nil
+	}
+	return r.record(), err == nil, err
+}
+
+func (s jobs) NextAt(ctx context.Context, now time.Time) (time.Time, bool, error) {
+	if err := s.reads(); err != nil {
+		return time.Time{}, false, err
+	}
+	var next *moment
+	err := s.db.NewRaw("SELECT min(CASE WHEN status = 'pending' THEN not_before ELSE leased_until END) FROM jobs"+
+		" WHERE status = 'pending' AND not_before > ?0 OR status = 'running' AND leased_until > ?0", at(now)).Scan(ctx, &next)
+	if err != nil || next == nil {
+		return time.Time{}, false, err
+	}
+	return next.time(), true, nil
+}
+
+func (s jobs) Renew(ctx context.Context, i id.Job, worker string, until time.Time) error {
+	if err := plain(worker); err != nil {
+		return err
+	}
+	n, err := s.exec(ctx, "UPDATE jobs SET leased_until = ? WHERE id = ? AND status = 'running' AND worker_id = ?", at(until), i.String(), worker)
+	if err == nil && n == 0 {
+		return leaseLost()
+	}
+	return err
+}
+
+// Settle keeps a published_at that was set after the job was claimed.
+func (s jobs) Settle(ctx context.Context, rec store.Job, worker string) error {
+	if err := plain(worker); err != nil {
+		return err
+	}
+	row := toJobRow(rec)
+	n, err := s.change(ctx, row, func(q *bun.UpdateQuery) {
+		q.ExcludeColumn("id").Value("published_at", "COALESCE(published_at, ?)", row.PublishedAt).
+			WherePK().Where("j.status = 'running'").Where("j.worker_id = ?", worker)
+	})
+	if err == nil && n == 0 {
+		return leaseLost()
+	}
+	return err
+}
+
+func (s jobs) MarkPublished(ctx context.Context, t time.Time, ids ...id.Job) error {
+	if len(ids) == 0 {
+		return s.writes()
+	}
+	_, err := s.exec(ctx, "UPDATE jobs SET published_at = ? WHERE id IN (?) AND published_at IS NULL", at(t), bun.List(texts(ids)))
+	return err
+}
+
+func (s jobs) ReleaseWorker(ctx context.Context, worker string, now time.Time) (int, error) {
+	if err := plain(worker); err != nil {
+		return 0, err
+	}
+	return s.exec(ctx, "UPDATE jobs SET status = 'pending', worker_id = '', leased_until = NULL, not_before = ?0, updated_at = ?0"+
+		" WHERE status = 'running' AND worker_id = ?1", at(now), worker)
+}
+
+func (s jobs) List(ctx context.Context, f store.JobFilter, q page.Query) (page.Of[store.Job], error) {
+	if err := plain(f.Status); err != nil {
+		return page.Of[store.Job]{}, err
+	}
+	return list[jobRow](ctx, s.unit, q, func(j store.Job) string { return j.ID.String() }, func(q *bun.SelectQuery) {
+		if f.Status != "" {
+			q.Where("j.status = ?", f.Status)
+		}
+		if !f.ClusterID.IsZero() {
+			q.Where("j.cluster_id = ?", f.ClusterID.String())
+		}
+	})
+}

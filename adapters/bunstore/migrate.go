@@ -1,0 +1,150 @@
+package bunstore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+	"modernc.org/sqlite"
+)
+
+//go:embed migrations
+var embedded embed.FS
+
+// migrations are the files that make a database's tables, and the lock under
+// which they run: processes that start together take turns, and all but the
+// first find nothing left to do.
+type migrations struct {
+	dialect goose.Dialect
+	files   string
+	// locker returns what keeps others from migrating the same database.
+	locker func(ctx context.Context, db *sql.DB) (lock.SessionLocker, error)
+}
+
+func (postgres) migrations() migrations {
+	return migrations{goose.DialectPostgres, "migrations/postgres", schemaLock}
+}
+
+func (f sqliteFile) migrations() migrations {
+	return migrations{goose.DialectSQLite3, "migrations/sqlite", func(context.Context, *sql.DB) (lock.SessionLocker, error) {
+		return &fileLock{uri: f.uri(f.path+"-migrate", "_txlock", "exclusive")}, nil
+	}}
+}
+
+// Migrate brings the tables to what this program needs. Each migration is a
+// transaction: one that fails leaves the database as the one before it did.
+func (s *Store) Migrate(ctx context.Context) error {
+	m := s.engine.migrations()
+	files, err := fs.Sub(embedded, m.files)
+	if err != nil {
+		return fmt.Errorf("find migrations: %w", err)
+	}
+	return s.migrate(ctx, m, files)
+}
+
+func (s *Store) migrate(ctx context.Context, m migrations, files fs.FS) error {
+	if err := s.refuseNewer(ctx); err != nil {
+		return err
+	}
+	locker, err := m.locker(ctx, s.writer.DB)
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(m.dialect, s.writer.DB, files,
+		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	done, err := p.Up(ctx)
+	for _, r := range done {
+		s.log.InfoContext(ctx, "database migrated", "version", r.Source.Version, "took", r.Duration)
+	}
+	if err != nil {
+		return fmt.Errorf("migrate the database: %w", err)
+	}
+	return s.refuseNewer(ctx) // another program may have been the one to migrate
+}
+
+// SchemaVersion returns the version of the database's tables, zero if it has
+// none, and the one that this program makes.
+func (s *Store) SchemaVersion(ctx context.Context) (current, known int64, err error) {
+	if known, err = s.engine.migrations().newest(); err != nil {
+		return 0, 0, err
+	}
+	var there bool
+	if err = s.writer.NewRaw(s.engine.sql().hasVersions).Scan(ctx, &there); err != nil || !there {
+		return 0, known, err
+	}
+	var v sql.NullInt64
+	err = s.writer.NewRaw("SELECT max(version_id) FROM goose_db_version WHERE is_applied").Scan(ctx, &v)
+	return v.Int64, known, err
+}
+
+func (m migrations) newest() (version int64, err error) {
+	files, err := fs.ReadDir(embedded, m.files)
+	if err != nil {
+		return 0, fmt.Errorf("find migrations: %w", err)
+	}
+	return goose.NumericComponent(files[len(files)-1].Name())
+}
+
+func (s *Store) refuseNewer(ctx context.Context) error {
+	current, known, err := s.SchemaVersion(ctx)
+	if err != nil {
+		return s.engine.explain(err)
+	}
+	if current > known {
+		return fmt.Errorf("the database was written by a newer KubeBYON (schema %d; this program knows up to %d); run that version, or restore a backup that this one made", current, known)
+	}
+	return nil
+}
+
+// schemaLock waits its turn in PostgreSQL. Those who keep KubeBYON in different
+// schemas of one database do not wait for each other.
+func schemaLock(ctx context.Context, db *sql.DB) (lock.SessionLocker, error) {
+	var id int64
+	if err := db.QueryRowContext(ctx, "SELECT hashtextextended('kubebyon migrations ' || current_schema(), 0)").Scan(&id); err != nil {
+		return nil, fmt.Errorf("find the database's schema: %w", err)
+	}
+	l, err := lock.NewPostgresSessionLocker(lock.WithLockID(id), lock.WithLockTimeout(1, 600), lock.WithUnlockTimeout(1, 10))
+	if err != nil {
+		return nil, fmt.Errorf("set up the migration lock: %w", err)
+	}
+	return l, nil
+}
+
+// fileLock waits its turn in an empty file beside the database: SQLite's own
+// lock on it, which works wherever SQLite does and ends with the process. The
+// database itself cannot be locked, since the migrations lock it one by one.
+type fileLock struct {
+	uri string
+	db  *sql.DB
+	tx  *sql.Tx
+}
+
+func (l *fileLock) SessionLock(ctx context.Context, _ *sql.Conn) error {
+	connector, err := sqlite.NewConnector(l.uri)
+	if err != nil {
+		return fmt.Errorf("set up the migration lock: %w", err)
+	}
+	l.db = sql.OpenDB(connector)
+	for {
+		l.tx, err = l.db.BeginTx(ctx, nil)
+		if err == nil {
+			return nil
+		}
+		if !(sqliteFile{}).again(err) || !pause(ctx, 1) {
+			return errors.Join(fmt.Errorf("wait for the migration lock: %w", err), l.db.Close())
+		}
+	}
+}
+
+func (l *fileLock) SessionUnlock(context.Context, *sql.Conn) error {
+	return errors.Join(l.tx.Rollback(), l.db.Close())
+}

@@ -1,0 +1,156 @@
+package bunstore
+
+import (
+	"context"
+
+	"github.com/uptrace/bun"
+
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/page"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+type nodeRow struct {
+	bun.BaseModel `bun:"table:nodes,alias:n"`
+
+	ID                          key[id.NodeKind]            `bun:"id,pk"`
+	ClusterID                   key[id.ClusterKind]         `bun:"cluster_id"`
+	Name                        string                      `bun:"name"`
+	UID                         string                      `bun:"uid"`
+	Status                      string                      `bun:"status"`
+	Unschedulable               bool                        `bun:"unschedulable"`
+	InternalIP                  string                      `bun:"internal_ip"`
+	PodCIDR                     string                      `bun:"pod_cidr"`
+	OSImage                     string                      `bun:"os_image"`
+	KubeletVersion              string                      `bun:"kubelet_version"`
+	ContainerRuntimeVersion     string                      `bun:"container_runtime_version"`
+	Labels                      document[map[string]string] `bun:"labels"`
+	CPUAllocatableMilli         int64                       `bun:"cpu_allocatable_milli"`
+	MemoryAllocatableBytes      int64                       `bun:"memory_allocatable_bytes"`
+	EphemeralStorageAllocatable int64                       `bun:"ephemeral_storage_allocatable"`
+	Source                      string                      `bun:"source"`
+	LastSeenAt                  *moment                     `bun:"last_seen_at"`
+	ReadyAt                     *moment                     `bun:"ready_at"`
+	OfflineAt                   *moment                     `bun:"offline_at"`
+	CreatedAt                   moment                      `bun:"created_at"`
+	UpdatedAt                   moment                      `bun:"updated_at"`
+	SearchText                  string                      `bun:"search_text"`
+}
+
+func toNodeRow(n store.Node) *nodeRow {
+	return &nodeRow{
+		ID: keyOf(n.ID), ClusterID: keyOf(n.ClusterID), Name: n.Name, UID: n.UID, Status: n.Status, Unschedulable: n.Unschedulable,
+		InternalIP: n.InternalIP, PodCIDR: n.PodCIDR, OSImage: n.OSImage, KubeletVersion: n.KubeletVersion,
+		ContainerRuntimeVersion: n.ContainerRuntimeVersion, Labels: mapOf(n.Labels), CPUAllocatableMilli: n.CPUAllocatableMilli,
+		MemoryAllocatableBytes: n.MemoryAllocatableBytes, EphemeralStorageAllocatable: n.EphemeralStorageAllocatable,
+		Source: n.Source, LastSeenAt: maybeAt(n.LastSeenAt), ReadyAt: maybeAt(n.ReadyAt), OfflineAt: maybeAt(n.OfflineAt),
+		CreatedAt: at(n.CreatedAt), UpdatedAt: at(n.UpdatedAt), SearchText: searchable(n.Name, n.InternalIP),
+	}
+}
+
+func (r nodeRow) record() store.Node {
+	return store.Node{
+		ID: r.ID.ID, ClusterID: r.ClusterID.ID, Name: r.Name, UID: r.UID, Status: r.Status, Unschedulable: r.Unschedulable,
+		InternalIP: r.InternalIP, PodCIDR: r.PodCIDR, OSImage: r.OSImage, KubeletVersion: r.KubeletVersion,
+		ContainerRuntimeVersion: r.ContainerRuntimeVersion, Labels: r.Labels.v, CPUAllocatableMilli: r.CPUAllocatableMilli,
+		MemoryAllocatableBytes: r.MemoryAllocatableBytes, EphemeralStorageAllocatable: r.EphemeralStorageAllocatable,
+		Source: r.Source, LastSeenAt: r.LastSeenAt.maybe(), ReadyAt: r.ReadyAt.maybe(), OfflineAt: r.OfflineAt.maybe(),
+		CreatedAt: r.CreatedAt.time(), UpdatedAt: r.UpdatedAt.time(),
+	}
+}
+
+type nodes struct{ *unit }
+
+func noNode() error { return notFound("node", "There is no such node.") }
+
+func nodeExists() error {
+	return fault.Conflict.New("node_exists", "The cluster has a node of this name already.")
+}
+
+func (s nodes) Get(ctx context.Context, scope store.Scope, i id.Node) (store.Node, error) {
+	return one[nodeRow](ctx, s.unit, noNode, func(q *bun.SelectQuery) {
+		q.Where("n.id = ?", i.String())
+		belonging(q, scope)
+	})
+}
+
+func (s nodes) ByName(ctx context.Context, c id.Cluster, name string) (store.Node, error) {
+	if err := plain(name); err != nil {
+		return store.Node{}, err
+	}
+	return one[nodeRow](ctx, s.unit, noNode, func(q *bun.SelectQuery) {
+		q.Where("n.cluster_id = ?", c.String()).Where("n.name = ?", name)
+	})
+}
+
+func (s nodes) OfCluster(ctx context.Context, c id.Cluster) ([]store.Node, error) {
+	return all[nodeRow](ctx, s.unit, func(q *bun.SelectQuery) {
+		q.Where("n.cluster_id = ?", c.String()).OrderExpr("n.name")
+	})
+}
+
+func (s nodes) Insert(ctx context.Context, rec store.Node) error {
+	return s.taken(s.insert(ctx, toNodeRow(rec)), "nodes_name_key", nodeExists)
+}
+
+func (s nodes) Update(ctx context.Context, rec store.Node) error {
+	n, err := s.change(ctx, toNodeRow(rec), func(q *bun.UpdateQuery) { q.ExcludeColumn("id").WherePK() })
+	if err == nil && n == 0 {
+		return noNode()
+	}
+	return s.taken(err, "nodes_name_key", nodeExists)
+}
+
+func (s nodes) Delete(ctx context.Context, i id.Node) error {
+	_, err := s.exec(ctx, "DELETE FROM nodes WHERE id = ?", i.String())
+	return err
+}
+
+func (s nodes) DeleteOfCluster(ctx context.Context, c id.Cluster) (int, error) {
+	return s.exec(ctx, "DELETE FROM nodes WHERE cluster_id = ?", c.String())
+}
+
+func (s nodes) List(ctx context.Context, scope store.Scope, f store.NodeFilter, q page.Query) (page.Of[store.Node], error) {
+	if err := plain(f.Status, f.Search); err != nil {
+		return page.Of[store.Node]{}, err
+	}
+	return list[nodeRow](ctx, s.unit, q, func(n store.Node) string { return n.ID.String() }, func(q *bun.SelectQuery) {
+		belonging(q, scope)
+		if !f.ClusterID.IsZero() {
+			q.Where("n.cluster_id = ?", f.ClusterID.String())
+		}
+		if f.Status != "" {
+			q.Where("n.status = ?", f.Status)
+		}
+		if f.Search != "" {
+			q.Where(s.engine.sql().contains, bun.Ident("n.search_text"), searchable(f.Search))
+		}
+	})
+}
+
+func (s nodes) Totals(ctx context.Context, scope store.Scope) (store.NodeTotals, error) {
+	out := store.NodeTotals{ByStatus: map[string]int{}}
+	if err := s.reads(); err != nil {
+		return out, err
+	}
+	var rows []struct {
+		Status      string
+		N           int
+		CPU, Memory int64
+	}
+	q := s.db.NewSelect().TableExpr("nodes AS n").Join("JOIN clusters AS c ON c.id = n.cluster_id").
+		ColumnExpr("n.status, count(*) AS n").
+		ColumnExpr("CAST(sum(n.cpu_allocatable_milli) AS bigint) AS cpu, CAST(sum(n.memory_allocatable_bytes) AS bigint) AS memory").
+		GroupExpr("n.status")
+	within(q, scope)
+	if err := q.Scan(ctx, &rows); err != nil {
+		return out, err
+	}
+	for _, r := range rows {
+		out.ByStatus[r.Status] = r.N
+		out.CPUAllocatableMilli += r.CPU
+		out.MemoryAllocatableBytes += r.Memory
+	}
+	return out, nil
+}

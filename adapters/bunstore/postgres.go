@@ -1,0 +1,123 @@
+package bunstore
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+)
+
+type postgres struct{ host string }
+
+// connectTimeout bounds one attempt to connect, unless the URL does.
+const connectTimeout = 10 * time.Second
+
+func newPostgres(cfg Config) (*Store, error) {
+	conf, err := parsePostgres(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	pool := stdlib.OpenDB(*conf)
+	pool.SetMaxOpenConns(cfg.MaxConns)
+	pool.SetMaxIdleConns(cfg.MaxConns)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	pool.SetConnMaxLifetime(time.Hour) // lets a moved or failed-over server be found again
+	db := bun.NewDB(pool, pgdialect.New())
+	return &Store{writer: db, reader: db, engine: postgres{conf.Host}, log: cfg.Log}, nil
+}
+
+func parsePostgres(text string) (*pgx.ConnConfig, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errURL // not err: it repeats the URL, and so the password
+	}
+	conf, err := pgx.ParseConfig(text)
+	if err != nil {
+		return nil, badSetting(u, err)
+	}
+	if conf.ConnectTimeout == 0 {
+		conf.ConnectTimeout = connectTimeout
+	}
+	// bun writes arguments into the statement, so that no two are alike and
+	// preparing them would be work thrown away; and it relies on a backslash in
+	// a string being one.
+	if !u.Query().Has("default_query_exec_mode") {
+		conf.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	conf.RuntimeParams["standard_conforming_strings"] = "on"
+	if conf.RuntimeParams["application_name"] == "" {
+		conf.RuntimeParams["application_name"] = "kubebyon"
+	}
+	return conf, nil
+}
+
+// badSetting says which part of a URL is wrong, unless that would tell the
+// password.
+func badSetting(u *url.URL, err error) error {
+	reason := errors.Unwrap(err)
+	password, _ := u.User.Password()
+	if reason == nil || password != "" && strings.Contains(reason.Error(), password) {
+		return errURL
+	}
+	return fmt.Errorf("the database URL is not valid: %w", reason)
+}
+
+func (postgres) prepare() error { return nil }
+
+func (p postgres) explain(err error) error {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return fmt.Errorf("the PostgreSQL at %s refused the connection: %w", p.host, pg)
+	}
+	return fmt.Errorf("the PostgreSQL at %s does not answer: %w", p.host, err)
+}
+
+func (postgres) unique(err error) (constraint string, ok bool) {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || pg.Code != "23505" {
+		return "", false
+	}
+	return pg.ConstraintName, true
+}
+
+func (postgres) again(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return false
+	}
+	switch pg.Code {
+	case "40001", "40P01": // serialization failure, deadlock
+		return true
+	case "23505":
+		return pg.ConstraintName == oneRunningKey // Claim was not alone
+	}
+	return false
+}
+
+func (postgres) down(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || errors.Is(err, driver.ErrBadConn) {
+		return true
+	}
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P") || pg.Code == "53300")
+}
+
+func (postgres) sql() spelling {
+	return spelling{
+		ping:       "SELECT 1",
+		forUpdate:  "NO KEY UPDATE",
+		skipLocked: " FOR UPDATE OF j SKIP LOCKED",
+		// Of this schema's outbox only: a database may hold several.
+		claimOutbox: "SELECT pg_try_advisory_xact_lock('outbox'::regclass::oid::bigint)",
+		nextNumber:  "SELECT nextval('cluster_numbers')",
+		contains:    "strpos(?, ?) > 0",
+		hasVersions: "SELECT to_regclass('goose_db_version') IS NOT NULL",
+	}
+}

@@ -1,0 +1,171 @@
+package bunstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/uptrace/bun"
+
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/page"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+// row is a table's row that can be told as a record.
+type row[Rec any] interface{ record() Rec }
+
+func notFound(what, sentence string) error {
+	return fault.NotFound.New(what+"_not_found", "%s", sentence)
+}
+
+func exists() error { return fault.Conflict.New("already_exists", "It exists already.") }
+
+func stale() error {
+	return fault.Conflict.New("stale_version", "Somebody else has changed it meanwhile. Read it again first.")
+}
+
+// one reads the row that narrow leaves, or fails with missing.
+func one[R row[Rec], Rec any](ctx context.Context, u *unit, missing func() error, narrow func(*bun.SelectQuery)) (Rec, error) {
+	var r R
+	var none Rec
+	if err := u.reads(); err != nil {
+		return none, err
+	}
+	q := u.db.NewSelect().Model(&r).Limit(1)
+	narrow(q)
+	err := q.Scan(ctx)
+	if noRows(err) {
+		return none, missing()
+	}
+	if err != nil {
+		return none, err
+	}
+	return r.record(), nil
+}
+
+func noRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }
+
+// all reads the rows that narrow leaves.
+func all[R row[Rec], Rec any](ctx context.Context, u *unit, narrow func(*bun.SelectQuery)) ([]Rec, error) {
+	if err := u.reads(); err != nil {
+		return nil, err
+	}
+	var rows []R
+	q := u.db.NewSelect().Model(&rows)
+	narrow(q)
+	if err := q.Scan(ctx); err != nil {
+		return nil, err
+	}
+	return records(rows), nil
+}
+
+func records[R row[Rec], Rec any](rows []R) []Rec {
+	if len(rows) == 0 {
+		return nil
+	}
+	out := make([]Rec, len(rows))
+	for i, r := range rows {
+		out[i] = r.record()
+	}
+	return out
+}
+
+// list reads one page of the rows that narrow leaves, newest first.
+func list[R row[Rec], Rec any](ctx context.Context, u *unit, q page.Query, id func(Rec) string, narrow func(*bun.SelectQuery)) (page.Of[Rec], error) {
+	if err := plain(q.Before); err != nil {
+		return page.Of[Rec]{}, err
+	}
+	q = q.Clamp()
+	found, err := all[R](ctx, u, func(s *bun.SelectQuery) {
+		if q.Before != "" {
+			s.Where("?TableAlias.id < ?", q.Before)
+		}
+		narrow(s)
+		s.OrderExpr("?TableAlias.id DESC").Limit(int64(q.Limit) + 1)
+	})
+	if err != nil {
+		return page.Of[Rec]{}, err
+	}
+	return page.Cut(found, q.Limit, id), nil
+}
+
+// within leaves what a scope sees of clusters that are not deleted.
+func within(q *bun.SelectQuery, s store.Scope) {
+	q.Where("c.deleted_at IS NULL")
+	if owner, everyone := s.Owner(); !everyone {
+		q.Where("c.owner_user_id = ?", owner.String()) // the zero user owns nothing
+	}
+}
+
+// belonging leaves the rows of clusters that a scope sees.
+func belonging(q *bun.SelectQuery, s store.Scope) {
+	of := q.NewSelect().TableExpr("clusters AS c").ColumnExpr("1").Where("c.id = ?TableAlias.cluster_id")
+	within(of, s)
+	q.Where("EXISTS (?)", of)
+}
+
+// insert writes a new row, or a slice of them.
+func (u *unit) insert(ctx context.Context, row any) error {
+	if err := u.writes(); err != nil {
+		return err
+	}
+	if err := legible(row); err != nil {
+		return err
+	}
+	_, err := u.db.NewInsert().Model(row).Exec(ctx)
+	return err
+}
+
+// change runs an update of row and returns how many rows it changed.
+func (u *unit) change(ctx context.Context, row any, how func(*bun.UpdateQuery)) (int, error) {
+	if err := u.writes(); err != nil {
+		return 0, err
+	}
+	if err := legible(row); err != nil {
+		return 0, err
+	}
+	q := u.db.NewUpdate().Model(row)
+	how(q)
+	return affected(q.Exec(ctx))
+}
+
+// exec runs a statement and returns how many rows it changed. Text among args
+// has been checked.
+func (u *unit) exec(ctx context.Context, query string, args ...any) (int, error) {
+	if err := u.writes(); err != nil {
+		return 0, err
+	}
+	return affected(u.db.NewRaw(query, args...).Exec(ctx))
+}
+
+func affected(res sql.Result, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	n, err := res.RowsAffected()
+	return int(n), err
+}
+
+// taken names a violation of uniqueness: named for the constraint of that name,
+// already_exists for any other. Everything else it returns as it is.
+func (u *unit) taken(err error, constraint string, named func() error) error {
+	violated, ok := u.engine.unique(err)
+	switch {
+	case !ok:
+		return err
+	case named != nil && (violated == constraint || violated == someConstraint):
+		return named()
+	}
+	return exists()
+}
+
+// texts of identifiers, for lists in SQL.
+func texts[K id.Kind](ids []id.ID[K]) []string {
+	out := make([]string, len(ids))
+	for i, v := range ids {
+		out[i] = v.String()
+	}
+	return out
+}

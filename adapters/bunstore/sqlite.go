@@ -1,0 +1,161 @@
+package bunstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"database/sql"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// sqliteFile is a database in one file. It has one connection that writes, so
+// that transactions wait in line instead of failing, and a pool of others that
+// read what was last committed and are kept from writing.
+type sqliteFile struct{ path string }
+
+// maxReaders is as many as a machine that runs on SQLite has use for.
+const maxReaders = 8
+
+func newSQLite(cfg Config, rest string) (*Store, error) {
+	path := strings.TrimPrefix(rest, "//")
+	if path == "" || strings.HasPrefix(path, ":") {
+		return nil, errors.New("the database URL is not valid: sqlite: needs the path of a file")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("find the database file: %w", err)
+	}
+	engine := sqliteFile{path}
+	writer, err := engine.pool(1, "_txlock", "immediate", "_pragma", "journal_mode(WAL)")
+	if err != nil {
+		return nil, err
+	}
+	reader, err := engine.pool(min(cfg.MaxConns, maxReaders), "_pragma", "query_only(1)")
+	if err != nil {
+		return nil, errors.Join(err, writer.Close())
+	}
+	return &Store{writer: writer, reader: reader, engine: engine, log: cfg.Log}, nil
+}
+
+func (f sqliteFile) pool(conns int, options ...string) (*bun.DB, error) {
+	connector, err := sqlite.NewConnector(f.uri(f.path, options...))
+	if err != nil {
+		return nil, fmt.Errorf("set up SQLite: %w", err)
+	}
+	pool := sql.OpenDB(connector)
+	pool.SetMaxOpenConns(conns)
+	pool.SetMaxIdleConns(conns)
+	return bun.NewDB(pool, sqlitedialect.New()), nil
+}
+
+// uri names a file the way SQLite wants it, with pairs of options.
+func (sqliteFile) uri(path string, options ...string) string {
+	q := url.Values{"_pragma": {"busy_timeout(5000)", "foreign_keys(1)"}}
+	for i := 0; i < len(options); i += 2 {
+		q.Add(options[i], options[i+1])
+	}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}
+	return u.String()
+}
+
+// prepare makes the file readable by its owner only; SQLite gives the files
+// that it puts beside it the same mode. A file that exists is not opened here:
+// closing it would drop the locks that this process has on it.
+func (f sqliteFile) prepare() error {
+	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err == nil {
+		return file.Close()
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return f.explain(err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := restrict(f.path + suffix); err != nil {
+			return f.explain(err)
+		}
+	}
+	return nil
+}
+
+func restrict(path string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || info.Mode().Perm()&0o077 == 0 || !info.Mode().IsRegular() {
+		return err
+	}
+	return os.Chmod(path, 0o600)
+}
+
+func (f sqliteFile) explain(err error) error {
+	code := 0
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		code = e.Code() & 0xff
+	}
+	switch {
+	case code == sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("the file %s is not a SQLite database", f.path)
+	case code == sqlite3.SQLITE_CORRUPT:
+		return fmt.Errorf("the database file %s is damaged: %w", f.path, err)
+	case code == sqlite3.SQLITE_READONLY || errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the database file %s may not be written to: %w", f.path, err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("the directory %s for the database file does not exist", filepath.Dir(f.path))
+	}
+	if info, statErr := os.Stat(f.path); statErr == nil && info.IsDir() {
+		return fmt.Errorf("%s is a directory, not a database file", f.path)
+	}
+	return fmt.Errorf("the database file %s cannot be opened: %w", f.path, err)
+}
+
+// someConstraint stands for a constraint whose name SQLite does not tell but in
+// the text of its error.
+const someConstraint = "?"
+
+func (sqliteFile) unique(err error) (constraint string, ok bool) {
+	switch sqliteCode(err) {
+	case sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+		return someConstraint, true
+	case sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:
+		return "primary key", true
+	}
+	return "", false
+}
+
+func sqliteCode(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code()
+	}
+	return 0
+}
+
+// again holds for another process that kept the file locked for too long.
+func (sqliteFile) again(err error) bool {
+	code := sqliteCode(err) & 0xff
+	return code == sqlite3.SQLITE_BUSY || code == sqlite3.SQLITE_LOCKED
+}
+
+func (sqliteFile) down(err error) bool {
+	code := sqliteCode(err) & 0xff
+	return code == sqlite3.SQLITE_CANTOPEN || code == sqlite3.SQLITE_IOERR || code == sqlite3.SQLITE_FULL
+}
+
+func (sqliteFile) sql() spelling {
+	return spelling{
+		ping:        "PRAGMA schema_version",
+		claimOutbox: "SELECT 1", // there is one transaction at a time
+		nextNumber:  "UPDATE cluster_numbers SET last = last + 1 RETURNING last",
+		contains:    "instr(?, ?) > 0",
+		hasVersions: "SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'",
+	}
+}
