@@ -59,7 +59,7 @@ var (
 func newCluster(i id.Cluster, owner id.User, r Request, versions []provision.Version, now time.Time) (Cluster, error) {
 	var check fault.Check
 	name := strings.TrimSpace(r.Name)
-	check.That(validName(name), "body.name", "must be 1 to %d printable characters", maxName)
+	check.That(text.IsName(name, maxName), "body.name", "must be 1 to %d printable characters", maxName)
 	vcluster, location := r.VclusterName, "body.vcluster_name"
 	if vcluster == "" {
 		vcluster, location = labelFrom(name), "body.name"
@@ -90,10 +90,6 @@ func newCluster(i id.Cluster, owner id.User, r Request, versions []provision.Ver
 		return Cluster{}, e
 	}
 	return c, nil
-}
-
-func validName(name string) bool {
-	return text.IsName(name, maxName)
 }
 
 // reserved names are namespaces of the host's own, which a tenant's removal

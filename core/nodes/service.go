@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/access"
@@ -118,11 +117,12 @@ func (s *Service) open(ctx context.Context, i id.Node) (n store.Node, c store.Cl
 // record writes down what was done to a node and how it looks since. The watch
 // would tell too, but whoever asked wants to read their own write.
 func (s *Service) record(ctx context.Context, c store.Cluster, n store.Node, seen tenant.Node, action, message string) (out store.Node, err error) {
-	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+	err = s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error {
 		last, err := tx.Nodes().Get(ctx, store.Everyone(), n.ID)
 		switch {
 		case errors.Is(err, fault.NotFound):
 			out = n // went meanwhile; what was done is on record all the same
+			out.Unschedulable = seen.Unschedulable
 		case err != nil:
 			return err
 		default:
@@ -135,6 +135,22 @@ func (s *Service) record(ctx context.Context, c store.Cluster, n store.Node, see
 		return s.journal.Write(ctx, tx, aboutNode(c, n, action, message))
 	})
 	return out, err
+}
+
+// keepFor is how long the record of what has been done may take.
+const keepFor = 10 * time.Second
+
+// keep writes down what has happened to a node, whatever has become of the
+// client's connection since.
+func (s *Service) keep(ctx context.Context, cluster id.Cluster, write func(context.Context, store.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepFor)
+	defer cancel()
+	return s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		if err := lock(ctx, tx, cluster); err != nil && !errors.Is(err, fault.NotFound) {
+			return err
+		}
+		return write(ctx, tx)
+	})
 }
 
 // Limits of a drain.
@@ -170,11 +186,8 @@ func (s *Service) Drain(ctx context.Context, i id.Node, o tenant.DrainOptions) (
 	}
 	event := aboutNode(c, n, "drained", message)
 	event.Result = result
-	// The drain has happened, whatever becomes of the client's connection.
-	kept, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	werr := s.deps.Store.InTx(kept, func(ctx context.Context, tx store.Tx) error { return s.journal.Write(ctx, tx, event) })
-	if last, gerr := s.Get(kept, i); gerr == nil {
+	werr := s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error { return s.journal.Write(ctx, tx, event) })
+	if last, gerr := s.Get(ctx, i); gerr == nil {
 		n = last
 		n.Unschedulable = n.Unschedulable || err == nil
 	}
@@ -194,7 +207,7 @@ func (s *Service) Delete(ctx context.Context, i id.Node) error {
 	if err != nil {
 		return err
 	}
-	return s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+	return s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error {
 		rec, err := tx.Nodes().Get(ctx, store.Everyone(), n.ID)
 		if errors.Is(err, fault.NotFound) { // the watch was faster with the snapshot and its history
 			return s.journal.WriteAs(ctx, tx, who, aboutNode(c, n, "deleted", "Deleted the node "+n.Name+"."))
@@ -224,13 +237,4 @@ func appendHistory(ctx context.Context, tx store.Tx, now time.Time, random id.Ra
 		ID: id.New[id.NodeEventKind](now, random()), ClusterID: n.ClusterID, NodeID: n.ID, NodeName: n.Name,
 		Type: string(e), OldStatus: before, NewStatus: after, Message: message, ObservedAt: now,
 	})
-}
-
-// clip shortens text from a tenant, which is not to be trusted with size.
-func clip(text string, n int) string {
-	text = strings.ReplaceAll(text, "\x00", "")
-	if len(text) > n {
-		text = text[:n]
-	}
-	return strings.ToValidUTF8(text, "")
 }

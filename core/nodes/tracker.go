@@ -10,6 +10,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/text"
 	"github.com/kubebyon/kubebyon/ports/store"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
@@ -62,6 +63,9 @@ func (t *Tracker) reload(ctx context.Context) error {
 // Saw records a node as the tenant shows it. It reports whether a join token
 // has been used up by it.
 func (t *Tracker) Saw(ctx context.Context, seen tenant.Node) (tokenUsed bool, err error) {
+	if !t.follows(seen.Name) {
+		return false, nil
+	}
 	if t.listed != nil {
 		t.listed[seen.Name] = true
 	}
@@ -80,8 +84,15 @@ func (t *Tracker) Saw(ctx context.Context, seen tenant.Node) (tokenUsed bool, er
 	return tokenUsed, nil
 }
 
+// follows reports whether a node of that name is worth a record: one that is
+// known, or one more that can be a machine.
+func (t *Tracker) follows(name string) bool {
+	_, known := t.known[name]
+	return known || (IsName(name) && len(t.known) < maxNodes)
+}
+
 func (t *Tracker) record(ctx context.Context, tx store.Tx, seen tenant.Node) (store.Node, bool, error) {
-	if _, err := tx.Clusters().Get(ctx, store.Everyone(), t.cluster.ID); err != nil {
+	if err := lock(ctx, tx, t.cluster.ID); err != nil {
 		return store.Node{}, false, err // a deleted cluster keeps no nodes
 	}
 	last, err := tx.Nodes().ByName(ctx, t.cluster.ID, seen.Name)
@@ -131,7 +142,7 @@ func (t *Tracker) changed(ctx context.Context, tx store.Tx, last, n store.Node, 
 	}
 	message := "Node condition Ready changed to " + conditionOf(Status(n.Status)) + "."
 	if why != "" {
-		message += " " + clip(why, 500)
+		message += " " + text.Clip(why, maxMessage)
 	}
 	if err := t.history(ctx, tx, n, eventFor(Status(n.Status)), last.Status, n.Status, message); err != nil {
 		return err
@@ -163,6 +174,13 @@ func (t *Tracker) audit(ctx context.Context, tx store.Tx, n store.Node, action, 
 	return t.journal.WriteAs(ctx, tx, actor.Process(), aboutNode(t.cluster, n, action, message))
 }
 
+// lock makes whoever else writes the nodes of a cluster wait: a node's record
+// is replaced whole, and has no version by which a stale one would show.
+func lock(ctx context.Context, tx store.Tx, cluster id.Cluster) error {
+	_, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), cluster)
+	return err
+}
+
 // Gone records that the tenant has no such node any more.
 func (t *Tracker) Gone(ctx context.Context, name string) error {
 	n, ok := t.known[name]
@@ -179,6 +197,9 @@ func (t *Tracker) Gone(ctx context.Context, name string) error {
 
 // remove drops a snapshot and says so, unless somebody did already.
 func (t *Tracker) remove(ctx context.Context, tx store.Tx, i id.Node) error {
+	if err := lock(ctx, tx, t.cluster.ID); err != nil && !errors.Is(err, fault.NotFound) {
+		return err
+	}
 	n, err := tx.Nodes().Get(ctx, store.Everyone(), i)
 	if errors.Is(err, fault.NotFound) {
 		return nil
@@ -197,6 +218,9 @@ func (t *Tracker) remove(ctx context.Context, tx store.Tx, i id.Node) error {
 
 // Synced records that the first list is complete: what it did not name is gone.
 func (t *Tracker) Synced(ctx context.Context) error {
+	if t.listed == nil {
+		return nil // said already: nothing was listed since
+	}
 	for name := range t.known {
 		if !t.listed[name] {
 			if err := t.Gone(ctx, name); err != nil {
@@ -211,11 +235,19 @@ func (t *Tracker) Synced(ctx context.Context) error {
 // Lost records that the tenant's API is out of reach: nobody knows how its
 // nodes are.
 func (t *Tracker) Lost(ctx context.Context) error {
-	if err := t.reload(ctx); err != nil {
-		return fmt.Errorf("reload nodes: %w", err)
-	}
 	err := t.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		for _, n := range t.known {
+		err := lock(ctx, tx, t.cluster.ID)
+		if errors.Is(err, fault.NotFound) {
+			return nil // with its nodes
+		}
+		if err != nil {
+			return err
+		}
+		all, err := tx.Nodes().OfCluster(ctx, t.cluster.ID)
+		if err != nil {
+			return err
+		}
+		for _, n := range all {
 			if err := t.lose(ctx, tx, n); err != nil {
 				return err
 			}

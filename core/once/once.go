@@ -47,19 +47,17 @@ type Desk struct {
 func Do[T any](ctx context.Context, d Desk, user id.User, do func(ctx context.Context, tx store.Tx) (T, error)) (out T, err error) {
 	r, repeated := ctx.Value(key{}).(Request)
 	if !repeated {
-		err = d.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
-			out, err = do(ctx, tx)
-			return err
-		})
-		return out, err
+		return committed(ctx, d.Store, do)
 	}
 	a := attempt[T]{desk: d, key: store.ReplyKey{User: user, Operation: r.Operation, Key: r.Key}}
 	sum := sha256.Sum256(r.Body)
 	a.hash = sum[:]
-	for range 2 { // a second time when somebody else answered the same request meanwhile
+	// A second time on a conflict: it may be with the same request, answered
+	// elsewhere meanwhile, and then the answer is there now.
+	for range 2 {
 		out, err = a.run(ctx, do)
-		if !errors.Is(err, errRaced) {
-			return out, err
+		if !errors.Is(err, errRaced) && !errors.Is(err, fault.Conflict) {
+			break
 		}
 	}
 	return out, err
@@ -73,19 +71,32 @@ type attempt[T any] struct {
 	hash []byte
 }
 
-func (a attempt[T]) run(ctx context.Context, do func(context.Context, store.Tx) (T, error)) (out T, err error) {
-	err = a.desk.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+func (a attempt[T]) run(ctx context.Context, do func(context.Context, store.Tx) (T, error)) (T, error) {
+	return committed(ctx, a.desk.Store, func(ctx context.Context, tx store.Tx) (T, error) {
 		known, found, err := a.recall(ctx, tx)
 		if found || err != nil {
-			out = known
-			return err
+			return known, err
 		}
-		if out, err = do(ctx, tx); err != nil {
-			return err
+		out, err := do(ctx, tx)
+		if err != nil {
+			return out, err
 		}
-		return a.remember(ctx, tx, out)
+		return out, a.remember(ctx, tx, out)
 	})
-	return out, err
+}
+
+// committed returns what do returned once that is so: what was rolled back is
+// nobody's answer, least of all when it is a secret.
+func committed[T any](ctx context.Context, s store.Store, do func(context.Context, store.Tx) (T, error)) (out T, err error) {
+	err = s.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		out, err = do(ctx, tx)
+		return err
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return out, nil
 }
 
 func (a attempt[T]) recall(ctx context.Context, tx store.Tx) (out T, found bool, err error) {

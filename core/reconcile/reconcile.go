@@ -126,6 +126,9 @@ func (w *Worker) Once(ctx context.Context) (worked bool, err error) {
 
 // attempt works on a job while it keeps the job's lease alive.
 func (w *Worker) attempt(ctx context.Context, job store.Job) error {
+	if job.AttemptCount > w.deps.MaxAttempts { // only attempts that nobody settled lead here
+		return permanent(reason("Every attempt was cut off before it ended."))
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, w.deps.Deadline, errLate)
 	defer cancel()
 	ctx, lose := context.WithCancelCause(ctx)
@@ -148,20 +151,35 @@ var (
 	errLost = errors.New("another worker has taken the job over")
 )
 
-// keep renews the lease until ctx ends, and ends the attempt when it is lost.
+// keep renews the lease until ctx ends, and ends the attempt when it is lost or
+// when so long passed without renewal that others may have it.
 func (w *Worker) keep(ctx context.Context, job store.Job, lose context.CancelCauseFunc) {
-	for bell.Wait(ctx, nil, w.deps.Lease/3) {
-		err := w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-			return tx.Jobs().Renew(ctx, job.ID, w.deps.Name, w.deps.Now().Add(w.deps.Lease))
-		})
-		if fault.CodeOf(err) == "lease_lost" {
+	lease := w.deps.Lease
+	renewed := w.deps.Now()
+	for pause := lease / 3; bell.Wait(ctx, nil, pause); {
+		now := w.deps.Now()
+		err := w.renew(ctx, job, now)
+		if err == nil {
+			renewed, pause = now, lease/3
+			continue
+		}
+		if fault.CodeOf(err) == "lease_lost" || w.deps.Now().Sub(renewed) >= lease*3/4 {
 			lose(errLost)
 			return
 		}
-		if err != nil && ctx.Err() == nil {
+		pause = lease / 12
+		if ctx.Err() == nil {
 			w.deps.Log.WarnContext(ctx, "lease not renewed; trying again", "job", job.ID.String(), "err", err)
 		}
 	}
+}
+
+func (w *Worker) renew(ctx context.Context, job store.Job, now time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, w.deps.Lease/6) // so that a store that hangs does not hide that time passes
+	defer cancel()
+	return w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		return tx.Jobs().Renew(ctx, job.ID, w.deps.Name, now.Add(w.deps.Lease))
+	})
 }
 
 // work looks at what is wanted of the job's cluster now and does it.
@@ -180,7 +198,7 @@ func (w *Worker) work(ctx context.Context, job store.Job) error {
 	case deleting:
 		return w.remove(ctx, job, c)
 	case job.Type == string(clusters.Delete):
-		return permanent(errors.New("the cluster is not being deleted any more"))
+		return permanent(reason("The cluster is not being deleted any more."))
 	}
 	return w.bring(ctx, job, c)
 }
@@ -234,6 +252,14 @@ const lookAgain = time.Second
 // change their mind meanwhile, it follows.
 func (w *Worker) bring(ctx context.Context, job store.Job, c clusters.Cluster) error {
 	var seen provision.Observed
+	err := w.pursue(ctx, job, c, &seen)
+	if err != nil {
+		return errors.Join(err, late(ctx, seen))
+	}
+	return nil
+}
+
+func (w *Worker) pursue(ctx context.Context, job store.Job, c clusters.Cluster, seen *provision.Observed) error {
 	for applied := int64(-1); ; {
 		if want := c.Record().Generation; want != applied {
 			if err := w.deps.Provisioner.Apply(ctx, c.Want()); err != nil {
@@ -242,7 +268,7 @@ func (w *Worker) bring(ctx context.Context, job store.Job, c clusters.Cluster) e
 			applied = want
 		}
 		shown := seen.Stage
-		arrived, err := w.look(ctx, c, &seen)
+		arrived, err := w.look(ctx, c, seen)
 		if arrived || err != nil {
 			return err
 		}
@@ -251,8 +277,8 @@ func (w *Worker) bring(ctx context.Context, job store.Job, c clusters.Cluster) e
 				return err
 			}
 		}
-		if err := w.await(ctx, c.ID(), seen); err != nil {
-			return errors.Join(err, late(ctx, seen))
+		if err := w.await(ctx, c.ID(), *seen); err != nil {
+			return err
 		}
 		if c, err = w.reread(ctx, c.ID()); err != nil {
 			return err
@@ -300,9 +326,12 @@ const errSuperseded = reason("The cluster is being deleted: a later request has 
 func (w *Worker) await(ctx context.Context, c id.Cluster, seen provision.Observed) error {
 	short, cancel := context.WithTimeout(ctx, lookAgain)
 	defer cancel()
-	_, err := w.deps.Provisioner.Await(short, c, seen)
+	news, err := w.deps.Provisioner.Await(short, c, seen)
 	if err != nil && short.Err() != nil && ctx.Err() == nil {
 		return nil
+	}
+	if err == nil && news == seen { // it may return early: not every time at once
+		bell.Wait(short, nil, lookAgain/5)
 	}
 	return err
 }

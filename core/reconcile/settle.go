@@ -9,6 +9,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/journal"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/text"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -57,11 +58,15 @@ type ending struct {
 	notBefore  time.Time
 	at         time.Time
 	superseded bool
+	uncounted  bool // the attempt does not count against the job
 }
 
 func (e ending) job(j store.Job) store.Job {
 	j.Status, j.LastError, j.UpdatedAt = string(e.progress), e.message, e.at
 	j.LeasedUntil, j.WorkerID = nil, ""
+	if e.uncounted {
+		j.AttemptCount--
+	}
 	if e.progress == clusters.Pending {
 		j.NotBefore = e.notBefore
 	} else {
@@ -82,7 +87,7 @@ func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
 	case errors.Is(result, errSuperseded):
 		e.progress, e.superseded = clusters.Failed, true
 	case stopped: // by the process that ends, not by a fault of the job
-		e.progress, e.message = clusters.Pending, ""
+		e.progress, e.message, e.uncounted = clusters.Pending, "", true
 	case hopeless, errors.Is(result, fault.Invalid), errors.Is(result, errLate), job.AttemptCount >= w.deps.MaxAttempts:
 		e.progress = clusters.Failed
 	default:
@@ -93,7 +98,11 @@ func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
 
 // explain puts an error into words that may be shown. The text of an error that
 // nobody has a name for is for the log only: it may hold anything.
-func explain(err error) string {
+func explain(err error) string { return text.Clip(sentence(err), maxMessage) }
+
+const maxMessage = 1000 // a chart's or a tenant's complaint may be any size
+
+func sentence(err error) string {
 	if r, ok := errors.AsType[reason](err); ok {
 		return string(r)
 	}
@@ -108,10 +117,9 @@ func explain(err error) string {
 
 // backoff doubles from one second to a minute, and is spread by half.
 func (w *Worker) backoff(attempt int) time.Duration {
-	d := time.Second << min(attempt-1, 6)
-	d = min(d, time.Minute)
+	d := min(time.Second<<min(max(attempt, 1)-1, 6), time.Minute)
 	r := w.deps.Random()
-	spread := time.Duration(binary.BigEndian.Uint32(r[:4])) * d / 2 / (1 << 32)
+	spread := time.Duration(binary.BigEndian.Uint16(r[:2])) * (d / 2) >> 16 // 16 bits: more would overflow
 	return d/2 + spread
 }
 
@@ -146,7 +154,7 @@ func (w *Worker) record(ctx context.Context, tx store.Tx, job store.Job, e endin
 func (w *Worker) conclude(ctx context.Context, tx store.Tx, job store.Job, rec store.Cluster, e ending) error {
 	c := clusters.Of(rec)
 	switch {
-	case e.progress == clusters.Failed && !e.superseded:
+	case e.progress == clusters.Failed && !e.superseded && concerns(job, c):
 		c.Fail(e.message, e.at)
 	case e.progress == clusters.Succeeded && job.Type == string(clusters.Delete) && c.Status() == clusters.Deleting:
 		c.Vanish(e.at)
@@ -158,6 +166,12 @@ func (w *Worker) conclude(ctx context.Context, tx store.Tx, job store.Job, rec s
 	}
 	rec = c.Record()
 	return tx.Clusters().Update(ctx, &rec)
+}
+
+// concerns reports whether job is what its cluster waits for. A change that
+// fails after somebody asked to delete the cluster must not undo that wish.
+func concerns(job store.Job, c clusters.Cluster) bool {
+	return (job.Type == string(clusters.Delete)) == (c.Status() == clusters.Deleting)
 }
 
 func concluding(job store.Job, c store.Cluster, e ending) journal.Event {

@@ -42,6 +42,9 @@ const (
 	// idle is how long a message that another process wrote may wait.
 	idle       = time.Second
 	afterError = 2 * time.Second
+	// patience is how long the broker may take: the transaction stays open, and other relays
+	// wait, while it accepts a batch.
+	patience = 10 * time.Second
 )
 
 // Run publishes until ctx ends.
@@ -74,7 +77,7 @@ func (r *Relay) Once(ctx context.Context) (moved int, err error) {
 			out[i] = bus.Message{ID: m.ID.String(), Type: m.Type, Key: m.Key, At: m.At, Body: m.Body}
 			ids[i] = m.ID
 		}
-		if err := r.deps.Publisher.Publish(ctx, out...); err != nil {
+		if err := r.publish(ctx, out); err != nil {
 			return fmt.Errorf("publish %d messages: %w", len(out), err)
 		}
 		moved = len(out)
@@ -84,6 +87,12 @@ func (r *Relay) Once(ctx context.Context) (moved int, err error) {
 		return tx.Outbox().Remove(ctx, ids...)
 	})
 	return moved, err
+}
+
+func (r *Relay) publish(ctx context.Context, msgs []bus.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return r.deps.Publisher.Publish(ctx, msgs...)
 }
 
 // markJobs writes on each job when its message went out.

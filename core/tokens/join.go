@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/clusters"
@@ -11,6 +12,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/nodes"
 	"github.com/kubebyon/kubebyon/ports/store"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
@@ -63,9 +65,23 @@ func (s *Service) Prepare(ctx context.Context, value string, cluster id.Cluster)
 		return Join{}, notAnswering(err)
 	}
 	if err := s.Check(ctx, value, cluster); err != nil { // taken back meanwhile
-		return Join{}, errors.Join(err, in.DeleteBootstrapToken(ctx, boot.ID))
+		s.takeBack(ctx, t)
+		return Join{}, err
 	}
 	return Join{Cluster: c, Endpoint: end, Bootstrap: boot}, nil
+}
+
+// takeBack removes a bootstrap secret that was made for a token that is over.
+// Whoever ended it may have looked for the secret before it was there, and have
+// noted that there is none.
+func (s *Service) takeBack(ctx context.Context, t store.Token) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err := s.update(ctx, t.ID, func(t *Token) error { t.rec.SecretInTenant = true; return nil })
+	if err != nil {
+		s.deps.Log.WarnContext(ctx, "bootstrap secret not noted for removal", "token", t.ID.String(), "err", err)
+	}
+	s.tidyNow(ctx, t.ClusterID)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -128,6 +144,9 @@ func (s *Service) Decide(ctx context.Context, cluster id.Cluster, r tenant.JoinR
 		if t, err = tx.Tokens().ByBootstrapID(ctx, cluster, r.Bootstrap); err != nil {
 			return err
 		}
+		if !wellFormed(r) {
+			return nil
+		}
 		taken, err = nameIsTaken(ctx, tx, cluster, r.NodeName)
 		return err
 	})
@@ -136,6 +155,9 @@ func (s *Service) Decide(ctx context.Context, cluster id.Cluster, r tenant.JoinR
 	}
 	if err != nil {
 		return Verdict{}, fmt.Errorf("look up token of join request: %w", err)
+	}
+	if !wellFormed(r) {
+		return Verdict{Ours: true, Reason: "The request does not name one machine and its key."}, nil
 	}
 	if taken {
 		return Verdict{Ours: true, Reason: "A ready node of this name is in the cluster. Give the machine another name, or delete that node."}, nil
@@ -150,6 +172,14 @@ func (s *Service) Decide(ctx context.Context, cluster id.Cluster, r tenant.JoinR
 	return Verdict{Ours: true, Approve: true, Reason: "This machine has claimed the join token " + t.ID.String() + "."}, nil
 }
 
+var keyHashRE = regexp.MustCompile(`^[0-9A-Za-z+/=:_-]{1,128}$`) //nolint:gochecknoglobals // a hash, however it is written
+
+// wellFormed reports whether a claim can be made of r: without a key's hash
+// every machine would be the one that claimed.
+func wellFormed(r tenant.JoinRequest) bool {
+	return nodes.IsName(r.NodeName) && keyHashRE.MatchString(r.KeyHash)
+}
+
 // nameIsTaken protects the identity of a living node: a certificate for its
 // name would let another machine speak for it.
 func nameIsTaken(ctx context.Context, tx store.Tx, cluster id.Cluster, name string) (bool, error) {
@@ -157,7 +187,7 @@ func nameIsTaken(ctx context.Context, tx store.Tx, cluster id.Cluster, name stri
 	if errors.Is(err, fault.NotFound) {
 		return false, nil
 	}
-	return err == nil && n.Status == "ready", err
+	return err == nil && n.Status == string(nodes.Ready), err
 }
 
 // Registered records, in the transaction that records the node, that a machine

@@ -152,7 +152,7 @@ func (s *Service) Revoke(ctx context.Context, i id.Token) (out store.Token, err 
 	if err != nil {
 		return out, err
 	}
-	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+	err = s.again(ctx, func(ctx context.Context, tx store.Tx) error {
 		rec, err := tx.Tokens().Get(ctx, scope, i)
 		if err != nil {
 			return err
@@ -176,7 +176,7 @@ func (s *Service) Revoke(ctx context.Context, i id.Token) (out store.Token, err 
 		return s.journal.Write(ctx, tx, about(rec, c, "revoke", "Revoked a join token of the cluster "+c.Name+"."))
 	})
 	if err != nil {
-		return out, err
+		return store.Token{}, err
 	}
 	if out.SecretInTenant {
 		s.tidyNow(ctx, out.ClusterID)
@@ -185,8 +185,9 @@ func (s *Service) Revoke(ctx context.Context, i id.Token) (out store.Token, err 
 }
 
 // tidyNow is best effort within a short time; the watcher tidies up later too.
+// That the client has left is no reason to leave its secret.
 func (s *Service) tidyNow(ctx context.Context, cluster id.Cluster) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	t, err := s.deps.Door.Open(ctx, cluster)
 	if err == nil {
@@ -221,21 +222,26 @@ func (s *Service) Tidy(ctx context.Context, cluster id.Cluster, in tenant.Tenant
 	return nil
 }
 
-// update changes one token, again from the start when somebody else changed it
-// meanwhile.
-func (s *Service) update(ctx context.Context, i id.Token, change func(*Token) error) (err error) {
+// update changes one token.
+func (s *Service) update(ctx context.Context, i id.Token, change func(*Token) error) error {
+	return s.again(ctx, func(ctx context.Context, tx store.Tx) error {
+		rec, err := tx.Tokens().Get(ctx, store.Everyone(), i)
+		if err != nil {
+			return err
+		}
+		t := Token{rec}
+		if err := change(&t); err != nil {
+			return err
+		}
+		return tx.Tokens().Update(ctx, &t.rec)
+	})
+}
+
+// again runs do in a transaction, and from the start when somebody else changed
+// the same token meanwhile.
+func (s *Service) again(ctx context.Context, do func(context.Context, store.Tx) error) (err error) {
 	for range maxTries {
-		err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-			rec, err := tx.Tokens().Get(ctx, store.Everyone(), i)
-			if err != nil {
-				return err
-			}
-			t := Token{rec}
-			if err := change(&t); err != nil {
-				return err
-			}
-			return tx.Tokens().Update(ctx, &t.rec)
-		})
+		err = s.deps.Store.InTx(ctx, do)
 		if fault.CodeOf(err) != "stale_version" {
 			return err
 		}

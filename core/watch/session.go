@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"time"
@@ -24,6 +25,7 @@ const (
 	lastBackoff  = 10 * time.Second
 	probeEvery   = 10 * time.Second
 	probeTimeout = 5 * time.Second
+	tidyTimeout  = 20 * time.Second
 )
 
 // session follows one cluster.
@@ -53,40 +55,65 @@ func (s *session) run(ctx context.Context) {
 		}
 		s.log.DebugContext(ctx, "watch ended; trying again", "err", err)
 		s.missed(ctx, err)
-		bell.Wait(ctx, nil, s.backoff)
+		bell.Wait(ctx, nil, s.pause())
 		s.backoff = min(2*s.backoff, lastBackoff)
 	}
+}
+
+// pause is how long to wait before the next try: the back-off, spread by half
+// so that tenants of one host that went away are not all asked at one moment.
+// A silence that is not on record yet is looked at again when it should be.
+func (s *session) pause() time.Duration {
+	r := s.deps.Random()
+	d := s.backoff/2 + time.Duration(binary.BigEndian.Uint16(r[:2]))*(s.backoff/2)>>16
+	if left := patience - s.deps.Now().Sub(s.silentSince); !s.lost && left > 0 {
+		d = min(d, left)
+	}
+	return d
 }
 
 var errOver = errors.New("the cluster is no more")
 
 // attend connects, says so, and follows until something breaks.
 func (s *session) attend(ctx context.Context) error {
-	in, err := s.deps.Door.Open(ctx, s.cluster)
+	in, err := s.greet(ctx)
 	if err != nil {
-		return err
-	}
-	if err := s.greet(ctx, in); err != nil {
 		return err
 	}
 	rec, err := s.reached(ctx)
 	if err != nil {
 		return err
 	}
-	s.silentSince, s.lost, s.backoff = time.Time{}, false, firstBackoff
-	if err := s.deps.Tokens.Tidy(ctx, s.cluster, in); err != nil {
-		s.log.WarnContext(ctx, "leftover join tokens not removed", "err", err)
-	}
+	s.silentSince, s.lost = time.Time{}, false
+	s.tidy(ctx, in)
 	return s.follow(ctx, in, rec)
 }
 
-func (s *session) greet(ctx context.Context, in tenant.Tenant) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+// tidy is best effort: a tenant may refuse, and is followed all the same.
+func (s *session) tidy(ctx context.Context, in tenant.Tenant) {
+	short, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
-	if _, err := in.Probe(ctx); err != nil {
-		return err
+	if err := s.deps.Tokens.Tidy(short, s.cluster, in); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "leftover join tokens not removed", "err", err)
 	}
-	return in.PrepareJoin(ctx)
+}
+
+// greet finds the way in and asks whether somebody is there.
+func (s *session) greet(ctx context.Context) (tenant.Tenant, error) {
+	limit := probeTimeout
+	if !s.silentSince.IsZero() && !s.lost {
+		limit = patience // a tenant that hangs is as silent as one that refuses
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	in, err := s.deps.Door.Open(ctx, s.cluster)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := in.Probe(ctx); err != nil {
+		return nil, err
+	}
+	return in, in.PrepareJoin(ctx)
 }
 
 // reached writes down that the tenant answers, where that is news.
@@ -157,12 +184,10 @@ func (s *session) probe(ctx context.Context, in tenant.Tenant) error {
 		if err == nil {
 			_, err = s.reached(ctx)
 		}
-		if err == nil {
-			err = s.deps.Tokens.Tidy(ctx, s.cluster, in)
-		}
 		if err != nil {
 			return err
 		}
+		s.tidy(ctx, in)
 	}
 	return ctx.Err()
 }
@@ -171,15 +196,16 @@ func (s *session) saw(ctx context.Context, in tenant.Tenant, tracker *nodes.Trac
 	switch {
 	case c.Node != nil:
 		used, err := tracker.Saw(ctx, *c.Node)
-		if err != nil || !used {
-			return err
+		if err == nil && used {
+			s.tidy(ctx, in)
 		}
-		return s.deps.Tokens.Tidy(ctx, s.cluster, in)
+		return err
 	case c.Gone != "":
 		return tracker.Gone(ctx, c.Gone)
 	case c.Request != nil:
 		return s.decide(ctx, in, *c.Request)
 	case c.Synced:
+		s.backoff = firstBackoff // not before: a tenant whose list cannot be taken in is not asked for it all the time
 		return tracker.Synced(ctx)
 	}
 	return nil
@@ -200,30 +226,32 @@ func (s *session) missed(ctx context.Context, why error) {
 	if s.silentSince.IsZero() {
 		s.silentSince = now
 	}
-	if silent := now.Sub(s.silentSince); s.lost || (silent >= 0 && silent < patience) {
+	if silent := now.Sub(s.silentSince); !s.lost && silent >= 0 && silent < patience {
 		return
 	}
-	if err := s.lose(ctx, why); err != nil {
-		if !errors.Is(err, errOver) && ctx.Err() == nil {
-			s.log.ErrorContext(ctx, "silence of the tenant not recorded", "err", err)
-		}
-		return
+	if err := s.lose(ctx, why); err != nil && !errors.Is(err, errOver) && ctx.Err() == nil {
+		s.log.ErrorContext(ctx, "silence of the tenant not recorded", "err", err)
 	}
-	s.lost = true
 }
 
+// lose is called as long as the tenant is silent: the reason may become clear,
+// or turn worse, only later.
 func (s *session) lose(ctx context.Context, why error) error {
 	message, failed := s.diagnose(ctx, why)
 	rec, err := s.change(ctx, func(c *clusters.Cluster) bool { return c.Lose(message, failed, s.deps.Now()) })
 	if err != nil {
 		return err
 	}
+	if s.lost {
+		return nil
+	}
 	s.log.WarnContext(ctx, "cluster unreachable", "reason", message)
 	tracker, err := nodes.Track(ctx, s.trackerDeps(), rec)
-	if err != nil {
-		return err
+	if err == nil {
+		err = tracker.Lost(ctx)
 	}
-	return tracker.Lost(ctx)
+	s.lost = err == nil
+	return err
 }
 
 // diagnose asks provisioning why a tenant is silent.

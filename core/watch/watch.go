@@ -51,7 +51,9 @@ const (
 	Takeover = 15 * time.Second
 	lease    = 11 * time.Second
 	rescan   = 3 * time.Second
-	pageSize = 500
+	// storePatience is how long the store may take: no longer than leaves time to notice that leases ran out.
+	storePatience = 5 * time.Second
+	pageSize      = 500
 )
 
 // Run follows clusters until ctx ends; then it gives its leases back.
@@ -99,6 +101,8 @@ func (t *team) assign(ctx context.Context) error {
 
 func (t *team) lease(ctx context.Context) (map[id.Cluster]bool, error) {
 	d := t.supervisor.deps
+	ctx, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
 	now := d.Now()
 	held := map[id.Cluster]bool{}
 	err := d.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
@@ -113,13 +117,32 @@ func (t *team) lease(ctx context.Context) (map[id.Cluster]bool, error) {
 				return err
 			}
 		}
-		return nil
+		return t.spare(ctx, tx, held)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take leases: %w", err)
 	}
 	t.expires = now.Add(lease)
 	return held, nil
+}
+
+// spare gives back what is more than this process may follow, of those that it
+// does not follow yet first.
+func (t *team) spare(ctx context.Context, tx store.Tx, held map[id.Cluster]bool) error {
+	d := t.supervisor.deps
+	var names []string
+	for _, running := range []bool{false, true} {
+		for c := range held {
+			if len(held) > d.Most && (t.running[c] != nil) == running {
+				names = append(names, leaseName(c))
+				delete(held, c)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return tx.Leases().Release(ctx, names, d.Name)
 }
 
 func take(ctx context.Context, tx store.Tx, page []id.Cluster, holder string, now time.Time, held map[id.Cluster]bool) error {

@@ -64,13 +64,17 @@ func (e *Error) Error() string {
 	return e.Code + ": " + e.Msg
 }
 
-// Unwrap lets errors.Is find the kind and the cause.
-func (e *Error) Unwrap() []error {
-	if e.Cause == nil {
-		return []error{e.Kind}
+// Is lets errors.Is find the kind and the cause, but not the cause's kind: an
+// Unavailable because of a NotFound is no NotFound.
+func (e *Error) Is(target error) bool {
+	if k, ok := target.(Kind); ok {
+		return k == e.Kind
 	}
-	return []error{e.Kind, e.Cause}
+	return errors.Is(e.Cause, target)
 }
+
+// As lets errors.As look at the cause.
+func (e *Error) As(target any) bool { return e.Cause != nil && errors.As(e.Cause, target) }
 
 // KindOf returns the kind of err, and Internal for an error without one.
 func KindOf(err error) Kind {
