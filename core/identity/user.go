@@ -70,6 +70,9 @@ func checkName(c *fault.Check, name string) string {
 
 // normalAddress returns the one spelling under which an address is kept.
 func normalAddress(email string) (string, bool) {
+	if !utf8.ValidString(email) { // lowering would mend it into another address
+		return "", false
+	}
 	email = strings.ToLower(strings.TrimSpace(email))
 	a, err := mail.ParseAddress(email)
 	if err != nil || a.Address != email || len(email) > 254 || !strings.Contains(email, "@") {
