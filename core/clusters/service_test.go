@@ -1,0 +1,644 @@
+package clusters_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/coretest"
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/page"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/once"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+func TestAServiceIsNotMadeWithoutWhatItNeeds(t *testing.T) {
+	t.Parallel()
+	full := newWorld(t).deps
+	for name, drop := range map[string]func(*clusters.Deps){
+		"Store": func(d *clusters.Deps) { d.Store = nil }, "Seal": func(d *clusters.Deps) { d.Seal = nil },
+		"Provisioner": func(d *clusters.Deps) { d.Provisioner = nil }, "Catalog": func(d *clusters.Deps) { d.Catalog = nil },
+		"Now": func(d *clusters.Deps) { d.Now = nil }, "Random": func(d *clusters.Deps) { d.Random = nil },
+		"CheckPassword": func(d *clusters.Deps) { d.CheckPassword = nil }, "Committed": func(d *clusters.Deps) { d.Committed = nil },
+		"MaxPerUser": func(d *clusters.Deps) { d.MaxPerUser = 0 },
+	} {
+		d := full
+		drop(&d)
+		if _, err := clusters.New(d); err == nil {
+			t.Errorf("made without %s", name)
+		}
+	}
+}
+
+func TestANewClusterTakesTheDefaults(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, err := w.Create(w.ctx, clusters.Request{Name: "  My First_Cluster! "})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := store.Cluster{
+		ID: c.ID, Number: 1, OwnerUserID: w.me, Origin: "hosted", Name: "My First_Cluster!", VclusterName: "my-first-cluster", Namespace: "my-first-cluster",
+		KubernetesVersion: "v1.36.3", WorkloadCPULimitMilli: 2000, WorkloadMemoryLimitMiB: 4096,
+		ControlPlaneCPURequestMilli: 100, ControlPlaneMemoryRequestMiB: 512, PublicAccessMode: "nodeport",
+		Status: "provisioning", ConnectionStatus: "pending", Generation: 1, CreatedAt: w.Now(), UpdatedAt: w.Now(), Version: 1,
+	}
+	if got := fmt.Sprintf("%+v", c); got != fmt.Sprintf("%+v", want) {
+		t.Errorf("got\n%s, want\n%+v", got, want)
+	}
+}
+
+func TestCreatingWritesTheOperationTheJobTheMessageAndTheEventTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	h, err := w.Operations(w.ctx, c.ID, 0)
+	if err != nil || len(h.Operations.Items) != 1 || len(h.Jobs.Items) != 1 || w.committed.Load() != 1 {
+		t.Fatalf("%+v, %v, committed %d", h, err, w.committed.Load())
+	}
+	o, j := h.Operations.Items[0], h.Jobs.Items[0]
+	if o.Type != "create" || o.Status != "pending" || o.Stage != "queued" || o.RequestedByUserID != w.me || o.Generation != 1 {
+		t.Errorf("operation %+v", o)
+	}
+	if j.Type != "create" || j.Status != "pending" || j.OperationID != o.ID || j.ClusterID != c.ID || !j.NotBefore.Equal(w.Now()) {
+		t.Errorf("job %+v", j)
+	}
+	w.tx(t, func(ctx context.Context, tx store.Tx) error {
+		msgs, err := tx.Outbox().Claim(ctx, 10)
+		if len(msgs) != 1 || msgs[0].Type != clusters.JobMessage || msgs[0].Key != c.ID.String() ||
+			string(msgs[0].Body) != fmt.Sprintf(`{"job_id":"%s","cluster_id":"%s"}`, j.ID, c.ID) {
+			t.Errorf("messages %+v", msgs)
+		}
+		return err
+	})
+	if got := w.events(t); !slices.Equal(got, []string{"cluster/create_requested success demo"}) {
+		t.Errorf("events %v", got)
+	}
+}
+
+// flaky fails the nth write of a transaction's parts.
+type flaky struct {
+	store.Store
+	part string
+}
+
+type flakyTx struct {
+	store.Tx
+	part string
+}
+
+func (f flaky) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	return f.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error { return do(ctx, flakyTx{tx, f.part}) })
+}
+
+var errBroken = errors.New("broken")
+
+type (
+	noOperations struct{ store.Operations }
+	noJobs       struct{ store.Jobs }
+	noOutbox     struct{ store.Outbox }
+	noAudit      struct{ store.Audit }
+)
+
+func (noOperations) Insert(context.Context, store.Operation) error    { return errBroken }
+func (noJobs) Insert(context.Context, store.Job) error                { return errBroken }
+func (noOutbox) Append(context.Context, ...store.OutboxMessage) error { return errBroken }
+func (noAudit) Append(context.Context, ...store.AuditEvent) error     { return errBroken }
+
+func (t flakyTx) Operations() store.Operations {
+	if t.part == "operations" {
+		return noOperations{}
+	}
+	return t.Tx.Operations()
+}
+
+func (t flakyTx) Jobs() store.Jobs {
+	if t.part == "jobs" {
+		return noJobs{}
+	}
+	return t.Tx.Jobs()
+}
+
+func (t flakyTx) Outbox() store.Outbox {
+	if t.part == "outbox" {
+		return noOutbox{}
+	}
+	return t.Tx.Outbox()
+}
+
+func (t flakyTx) Audit() store.Audit {
+	if t.part == "audit" {
+		return noAudit{}
+	}
+	return t.Tx.Audit()
+}
+
+func TestAChangeIsWhollyThereOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{"operations", "jobs", "outbox", "audit"} {
+		w := newWorld(t)
+		c := w.create(t, "demo")
+		w.ready(t, c.ID)
+		before, committed := coretest.Dump(w.store), w.committed.Load()
+		d := w.deps
+		d.Store = flaky{w.store, part}
+		s, err := clusters.New(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err1 := s.Create(w.ctx, clusters.Request{Name: "other"})
+		_, err2 := s.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("k8s.example.org")})
+		_, err3 := s.Delete(w.ctx, c.ID)
+		for _, err := range []error{err1, err2, err3} {
+			if !errors.Is(err, errBroken) {
+				t.Errorf("without %s: %v", part, err)
+			}
+		}
+		if coretest.Dump(w.store) != before || w.committed.Load() != committed || !made.ID.IsZero() {
+			t.Errorf("without %s, something was left behind", part)
+		}
+	}
+}
+
+func TestARefusedCreateChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.create(t, "taken")
+	for name, c := range map[string]struct {
+		code, location string
+		r              clusters.Request
+	}{
+		"no name":              {"validation_failed", "body.name", clusters.Request{}},
+		"blank name":           {"validation_failed", "body.name", clusters.Request{Name: " \t"}},
+		"long name":            {"validation_failed", "body.name", clusters.Request{Name: strings.Repeat("é", 64), VclusterName: "a"}},
+		"control in name":      {"validation_failed", "body.name", clusters.Request{Name: "a\x1bb"}},
+		"NUL in name":          {"validation_failed", "body.name", clusters.Request{Name: "a\x00b"}},
+		"broken UTF-8":         {"validation_failed", "body.name", clusters.Request{Name: "a\xff"}},
+		"no label in the name": {"validation_failed", "body.vcluster_name", clusters.Request{Name: "日本語"}},
+		"upper case label":     {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "Abc"}},
+		"label with a dot":     {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "a.b"}},
+		"label with a newline": {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "ab\n"}},
+		"label with a dash":    {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "-a"}},
+		"long label":           {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: strings.Repeat("a", 41)}},
+		"the host's label":     {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "kube-system"}},
+		"the host's name":      {"validation_failed", "body.name", clusters.Request{Name: "Default"}},
+		"unknown version":      {"validation_failed", "body.kubernetes_version", clusters.Request{Name: "a", KubernetesVersion: "1.99"}},
+		"version with space":   {"validation_failed", "body.kubernetes_version", clusters.Request{Name: "a", KubernetesVersion: " v1.36.3"}},
+		"other namespace":      {"namespace_mismatch", "body.namespace", clusters.Request{Name: "a", Namespace: "b"}},
+		"name taken":           {"name_taken", "", clusters.Request{Name: "Taken"}},
+		"label taken":          {"name_taken", "", clusters.Request{Name: "a", VclusterName: "taken"}},
+		"no cpu":               {"validation_failed", "body.workload_cpu_limit_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadCPULimitMilli: ptr(int64(0))}}},
+		"negative memory":      {"validation_failed", "body.workload_memory_limit_mib", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadMemoryLimitMiB: ptr(int64(-1))}}},
+		"huge cpu":             {"validation_failed", "body.control_plane_cpu_request_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneCPURequestMilli: ptr(int64(1) << 62)}}},
+		"huge memory":          {"validation_failed", "body.control_plane_memory_request_mib", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneMemoryRequestMiB: ptr(int64(1) << 62)}}},
+		"unknown mode":         {"validation_failed", "body.public_access_mode", clusters.Request{Name: "a", Settings: clusters.Settings{PublicAccessMode: ptr("NodePort")}}},
+		"host with a port":     {"validation_failed", "body.control_plane_host", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneHost: ptr("a.example:6443")}}},
+	} {
+		w.refuses(t, name, c.code, func() error {
+			made, err := w.Create(w.ctx, c.r)
+			if !made.ID.IsZero() {
+				t.Errorf("%s: a cluster was returned", name)
+			}
+			if f, ok := errors.AsType[*fault.Error](err); c.location != "" && (!ok || len(f.Fields) != 1 || f.Fields[0].Location != c.location) {
+				t.Errorf("%s: fields of %+v", name, err)
+			}
+			return err
+		})
+	}
+	w.refuses(t, "nobody", "unauthenticated", func() error { _, err := w.Create(t.Context(), clusters.Request{Name: "a"}); return err })
+}
+
+func TestWhatIsAskedForIsWhatOneGets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, err := w.Create(w.ctx, clusters.Request{
+		Name: "日本", VclusterName: "japan", Namespace: "japan", KubernetesVersion: "1.35.0",
+		Settings: clusters.Settings{
+			ControlPlaneHost: ptr(" K8S.Example.org. "), WorkloadCPULimitMilli: ptr(int64(1)), WorkloadMemoryLimitMiB: ptr(int64(2)),
+			ControlPlaneCPURequestMilli: ptr(int64(3)), ControlPlaneMemoryRequestMiB: ptr(int64(4)),
+			PublicAccessEnabled: ptr(true), PublicAccessMode: ptr("ingress"), ManagedIngressEnabled: ptr(true),
+		},
+	})
+	if err != nil || c.Name != "日本" || c.VclusterName != "japan" || c.KubernetesVersion != "v1.35.0" || c.ControlPlaneHost != "k8s.example.org" ||
+		c.WorkloadCPULimitMilli != 1 || c.WorkloadMemoryLimitMiB != 2 || c.ControlPlaneCPURequestMilli != 3 || c.ControlPlaneMemoryRequestMiB != 4 ||
+		!c.PublicAccessEnabled || c.PublicAccessMode != "ingress" || !c.ManagedIngressEnabled || len(c.FormerHosts) != 0 {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if got := clusters.Of(c).Want(); !wanted(got, provision.Want{
+		ID: c.ID, Name: "japan", KubernetesVersion: "v1.35.0", Host: "k8s.example.org", CPURequestMilli: 3, MemoryRequestMiB: 4, Public: true, PublicMode: provision.Ingress,
+	}) {
+		t.Errorf("wants %+v", got)
+	}
+}
+
+func wanted(a, b provision.Want) bool { return fmt.Sprintf("%+v", a) == fmt.Sprintf("%+v", b) }
+
+func TestLabelsComeFromNames(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"demo": "demo", "My Cluster": "my-cluster", "--a--b--": "a-b", "a.b_c d": "a-b-c-d", "Ünïcode": "n-code", "1st": "1st",
+		strings.Repeat("ab-", 20): strings.TrimRight(strings.Repeat("ab-", 20)[:40], "-"), "日本 prod": "prod",
+	} {
+		w := newWorld(t)
+		c, err := w.Create(w.ctx, clusters.Request{Name: name})
+		if err != nil || c.VclusterName != want {
+			t.Errorf("%q became %q, %v, want %q", name, c.VclusterName, err, want)
+		}
+	}
+}
+
+func TestNobodyHasMoreClustersThanTheQuotaButAdmins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			_, err := w.Create(w.ctx, clusters.Request{Name: fmt.Sprint("c", i)})
+			if err != nil && fault.CodeOf(err) != "quota_exceeded" {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	mine, err := w.List(w.ctx, store.ClusterFilter{}, page.Query{})
+	if err != nil || len(mine.Items) != 3 {
+		t.Fatalf("%d clusters, %v", len(mine.Items), err)
+	}
+	w.refuses(t, "one more", "quota_exceeded", func() error { _, err := w.Create(w.ctx, clusters.Request{Name: "more"}); return err })
+	w.refuses(t, "one more as operator", "quota_exceeded", func() error {
+		_, err := w.Create(coretest.As(t.Context(), w.me, actor.Operator), clusters.Request{Name: "more"})
+		return err
+	})
+	if _, err := w.Create(coretest.As(t.Context(), w.me, actor.Admin), clusters.Request{Name: "more"}); err != nil {
+		t.Errorf("an admin: %v", err)
+	}
+	if _, err := w.Create(coretest.As(t.Context(), coretest.NewUser(), actor.User), clusters.Request{Name: "theirs"}); err != nil {
+		t.Errorf("somebody else: %v", err)
+	}
+	w.gone(t, mine.Items[0].ID)
+	w.gone(t, mine.Items[1].ID)
+	if _, err := w.Create(w.ctx, clusters.Request{Name: "again"}); err != nil {
+		t.Errorf("after deletion: %v", err)
+	}
+	if !strings.Contains(coretest.Dump(w.store), "turn/quota/"+w.me.String()) {
+		t.Error("no row was locked: databases that run transactions side by side would let each count before either inserts")
+	}
+}
+
+func TestANameIsFreeAgainAfterDeletion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	first := w.create(t, "demo")
+	if _, err := w.Delete(w.ctx, first.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.refuses(t, "while it goes", "name_taken", func() error { _, err := w.Create(w.ctx, clusters.Request{Name: "demo"}); return err })
+	w.gone(t, first.ID)
+	second := w.create(t, "demo")
+	if second.ID == first.ID || second.Number == first.Number || second.VclusterName != "demo" {
+		t.Errorf("got %+v", second)
+	}
+	if _, err := w.Get(w.ctx, first.ID); fault.KindOf(err) != fault.NotFound {
+		t.Errorf("the deleted one: %v", err)
+	}
+	w.refuses(t, "deleting it again", "cluster_not_found", func() error { _, err := w.Delete(w.ctx, first.ID); return err })
+}
+
+func TestARepeatedCreateMakesOneCluster(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := once.With(w.ctx, once.Request{Operation: "POST /clusters", Key: "k", Body: []byte("{}")})
+	first, err := w.Create(ctx, clusters.Request{Name: "demo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.ready(t, first.ID)
+	again, err := w.Create(ctx, clusters.Request{Name: "demo"})
+	if err != nil || fmt.Sprintf("%+v", again) != fmt.Sprintf("%+v", first) {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+}
+
+// TestWhoMayDoWhat is the table of roles: what fails, and how.
+func TestWhoMayDoWhat(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	w.ready(t, c.ID)
+	const fine, absent, forbidden, who = "", "cluster_not_found", "forbidden", "unauthenticated"
+	other := coretest.NewUser()
+	for name, p := range map[string]struct {
+		ctx           context.Context
+		reads, writes string
+	}{
+		"owner": {w.ctx, fine, fine}, "other user": {coretest.As(t.Context(), other, actor.User), absent, absent},
+		"operator": {coretest.As(t.Context(), other, actor.Operator), fine, forbidden}, "admin": {coretest.As(t.Context(), other, actor.Admin), fine, fine},
+		"process": {actor.With(t.Context(), actor.Process()), fine, fine}, "machine": {actor.With(t.Context(), actor.Actor{Type: actor.Machine}), absent, absent},
+		"nobody": {t.Context(), who, who},
+	} {
+		check := func(what, want string, err error) {
+			if got := codeOf(err); got != want {
+				t.Errorf("%s %s: %q (%v), want %q", name, what, got, err, want)
+			}
+		}
+		_, err := w.Get(p.ctx, c.ID)
+		check("gets", p.reads, err)
+		_, err = w.Operations(p.ctx, c.ID, 10)
+		check("lists operations", p.reads, err)
+		_, err = w.Update(p.ctx, c.ID, clusters.Settings{})
+		check("updates", p.writes, err)
+		_, err = w.Kubeconfig(p.ctx, c.ID, secret.New("x"))
+		check("reads the kubeconfig", p.writes, err)
+		list, err := w.List(p.ctx, store.ClusterFilter{}, page.Query{})
+		if (len(list.Items) == 1) != (p.reads == fine) || (err == nil) != (p.reads != who) {
+			t.Errorf("%s lists %d, %v", name, len(list.Items), err)
+		}
+		if p.writes != fine {
+			w.refuses(t, name+" deletes", p.writes, func() error { _, err := w.Delete(p.ctx, c.ID); return err })
+			w.refuses(t, name+" moves", p.writes, func() error {
+				_, err := w.Update(p.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("x.example")})
+				return err
+			})
+		}
+	}
+	for _, role := range []actor.Role{actor.Admin, actor.User} {
+		d := w.create(t, "to-delete-by-"+string(role))
+		ctx := w.ctx
+		if role == actor.Admin {
+			ctx = coretest.As(t.Context(), other, role)
+		}
+		if _, err := w.Delete(ctx, d.ID); err != nil {
+			t.Errorf("%s deletes: %v", role, err)
+		}
+	}
+}
+
+func codeOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return fault.CodeOf(err)
+}
+
+func TestAnUpdateChangesTheSnapshotAtOnceAndAsksForTheRest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	w.ready(t, c.ID)
+	w.Move(time.Second)
+	got, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("a.example"), WorkloadCPULimitMilli: ptr(int64(9))})
+	if err != nil || got.ControlPlaneHost != "a.example" || got.WorkloadCPULimitMilli != 9 || got.WorkloadMemoryLimitMiB != 4096 ||
+		got.Generation != 2 || got.Status != "ready" || !got.UpdatedAt.Equal(w.Now()) {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	h, err := w.Operations(w.ctx, c.ID, 10)
+	if err != nil || len(h.Operations.Items) != 2 || h.Operations.Items[0].Type != "update" || h.Operations.Items[0].Generation != 2 || h.Jobs.Items[0].Type != "update" {
+		t.Errorf("operations %+v, %v", h, err)
+	}
+	if ev := w.events(t); ev[len(ev)-1] != "cluster/settings_update_requested success demo" {
+		t.Errorf("events %v", ev)
+	}
+}
+
+func TestAnUpdateThatChangesNothingDoesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	if _, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("a.example"), PublicAccessEnabled: ptr(true)}); err != nil {
+		t.Fatal(err)
+	}
+	before := coretest.Dump(w.store)
+	for name, s := range map[string]clusters.Settings{
+		"nothing": {}, "the same host": {ControlPlaneHost: ptr("A.example.")}, "the same": {PublicAccessEnabled: ptr(true), WorkloadCPULimitMilli: ptr(int64(2000)), PublicAccessMode: ptr("nodeport")},
+	} {
+		if got, err := w.Update(w.ctx, c.ID, s); err != nil || got.Generation != 2 || coretest.Dump(w.store) != before {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestAnUpdateOfAClusterInErrorTriesAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	w.edit(t, c.ID, func(c *clusters.Cluster) { c.Fail("The chart is broken.", w.Now()) })
+	got, err := w.Update(w.ctx, c.ID, clusters.Settings{})
+	h, _ := w.Operations(w.ctx, c.ID, 10)
+	if err != nil || got.Generation != 2 || len(h.Jobs.Items) != 2 {
+		t.Errorf("got %+v, %v, %d jobs", got, err, len(h.Jobs.Items))
+	}
+}
+
+func TestARefusedUpdateChangesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	for name, s := range map[string]clusters.Settings{
+		"no cpu": {ControlPlaneCPURequestMilli: ptr(int64(0))}, "bad mode": {PublicAccessMode: ptr("")}, "bad host": {ControlPlaneHost: ptr("a b")},
+		"good and bad": {ControlPlaneHost: ptr("b.example"), WorkloadMemoryLimitMiB: ptr(int64(0))},
+	} {
+		w.refuses(t, name, "validation_failed", func() error { _, err := w.Update(w.ctx, c.ID, s); return err })
+	}
+	if _, err := w.Delete(w.ctx, c.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.refuses(t, "while it is deleted", "cluster_not_updatable", func() error {
+		_, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("b.example")})
+		return err
+	})
+	w.gone(t, c.ID)
+	w.refuses(t, "a deleted one", "cluster_not_found", func() error { _, err := w.Update(w.ctx, c.ID, clusters.Settings{}); return err })
+}
+
+func TestFormerHostsStayValidNewestLastWithoutRepeats(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	for _, step := range []struct{ host, former string }{
+		{"a.example", ""}, {"b.example", "a.example"}, {"c.example", "a.example b.example"}, {"a.example", "b.example c.example"},
+		{"", "b.example c.example a.example"}, {"b.example", "c.example a.example"},
+	} {
+		got, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr(step.host)})
+		if err != nil || got.ControlPlaneHost != step.host || strings.Join(got.FormerHosts, " ") != step.former {
+			t.Errorf("moved to %q: %q, former %v, %v", step.host, got.ControlPlaneHost, got.FormerHosts, err)
+		}
+	}
+	for i := range 40 {
+		if _, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr(fmt.Sprintf("h%d.example", i))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, _ := w.Get(w.ctx, c.ID)
+	if len(got.FormerHosts) != 16 || got.FormerHosts[15] != "h38.example" || got.FormerHosts[0] != "h23.example" {
+		t.Errorf("former %v", got.FormerHosts)
+	}
+}
+
+func TestWhichHostsAreHosts(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]bool{
+		"": true, "a": true, "localhost": true, "a.example": true, "A.EXAMPLE.": true, "a-b.c-d.example": true, "192.0.2.1": true, "127.0.0.1": true,
+		"2001:db8::1": true, "::1": true, "xn--bcher-kva.example": true, "1a": true, "1.2.3.a": true, strings.Repeat("a", 63) + ".example": true,
+		"a:6443": false, "https://a.example": false, "a.example/x": false, "a b": false, "-a": false, "a-": false, "a..b": false, ".a": false, "a.-b": false,
+		"256.1.1.1": false, "1.2.3": false, "123": false, "1.2.3.4.5": false, "192.0.2.1:80": false, "[::1]": false, "fe80::1%eth0": false, "0.0.0.0": false, "::": false,
+		"224.0.0.1": false, "ff02::1": false, "*.example": false, "a_b.example": false, "bücher.example": false, "a\x00": false, "a\n.example": false,
+		strings.Repeat("a", 64) + ".example": false, strings.Repeat("a.", 127) + "aa": false, "a\xff": false, "..": false,
+	} {
+		w := newWorld(t)
+		_, err := w.Create(w.ctx, clusters.Request{Name: "demo", Settings: clusters.Settings{ControlPlaneHost: &host}})
+		if (err == nil) != want {
+			t.Errorf("%q: %v", host, err)
+		}
+	}
+}
+
+func TestClosingPublicAccessForgetsThePort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, err := w.Create(w.ctx, clusters.Request{Name: "demo", Settings: clusters.Settings{PublicAccessEnabled: ptr(true)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := w.ready(t, c.ID); got.PublicAccessPort != 30443 {
+		t.Errorf("port %d", got.PublicAccessPort)
+	}
+	got, err := w.Update(w.ctx, c.ID, clusters.Settings{PublicAccessEnabled: ptr(false)})
+	if err != nil || got.PublicAccessPort != 0 || got.PublicAccessEnabled {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestDeletingIsAskedOnceHoweverOftenItIsRepeated(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	for range 3 {
+		got, err := w.Delete(w.ctx, c.ID)
+		if err != nil || got.Status != "deleting" || got.Generation != 2 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	}
+	h, err := w.Operations(w.ctx, c.ID, 10)
+	if err != nil || len(h.Jobs.Items) != 2 || h.Jobs.Items[0].Type != "delete" {
+		t.Errorf("%d jobs, %v", len(h.Jobs.Items), err)
+	}
+	if ev := w.events(t); len(ev) != 2 || ev[1] != "cluster/delete_requested success demo" {
+		t.Errorf("events %v", ev)
+	}
+	w.edit(t, c.ID, func(c *clusters.Cluster) { c.Fail("A volume is in use.", w.Now()) })
+	if got, err := w.Delete(w.ctx, c.ID); err != nil || got.Status != "deleting" || got.LastErrorMessage != "" || got.Generation != 3 {
+		t.Errorf("after a failure: %+v, %v", got, err)
+	}
+}
+
+func TestTheKubeconfigIsForThoseWhoKnowTheirPassword(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	ask := func(password string) error {
+		got, err := w.Kubeconfig(w.ctx, c.ID, secret.New(password))
+		if err != nil && !got.Kubeconfig.IsZero() {
+			t.Error("refused, and given all the same")
+		}
+		return err
+	}
+	w.refuses(t, "no password", "validation_failed", func() error { return ask("") })
+	w.refuses(t, "too early", "kubeconfig_pending", func() error { return ask("x") })
+	w.ready(t, c.ID)
+	w.password = fault.Unauthenticated.New("password_incorrect", "The password is wrong.")
+	w.refuses(t, "wrong password", "password_incorrect", func() error { return ask("x") })
+	w.password = fault.Conflict.New("password_not_set", "Your account has no password.")
+	w.refuses(t, "an account without one", "password_not_set", func() error { return ask("x") })
+	w.password = nil
+	w.planes.OnKubeconfig = func(context.Context, id.Cluster) error { return fault.Unavailable.New("x", "y") }
+	w.refuses(t, "not exported", "kubeconfig_pending", func() error { return ask("x") })
+	w.planes.OnKubeconfig = func(context.Context, id.Cluster) error { return fault.NotFound.New("x", "y") }
+	w.refuses(t, "lost", "kubeconfig_pending", func() error { return ask("x") })
+	w.planes.OnKubeconfig = func(context.Context, id.Cluster) error { return errBroken }
+	w.refuses(t, "broken", "internal", func() error { return ask("x") })
+	w.planes.OnKubeconfig = nil
+
+	got, err := w.Kubeconfig(w.ctx, c.ID, secret.New("x"))
+	if err != nil || got.Kubeconfig.Reveal() != coretest.Kubeconfig || got.Cluster.ID != c.ID {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if ev := w.events(t); ev[len(ev)-1] != "cluster/kubeconfig_read success demo" {
+		t.Errorf("events %v", ev)
+	}
+	if strings.Contains(coretest.Dump(w.store), "the-kubeconfig") {
+		t.Error("the store holds the kubeconfig")
+	}
+	if _, err := w.Delete(w.ctx, c.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.refuses(t, "while it is deleted", "kubeconfig_pending", func() error { return ask("x") })
+}
+
+func TestAKubeconfigWhoseReadingCannotBeRecordedIsNotGiven(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c := w.create(t, "demo")
+	w.ready(t, c.ID)
+	d := w.deps
+	d.Store = flaky{w.store, "audit"}
+	s, err := clusters.New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.Kubeconfig(w.ctx, c.ID, secret.New("x"))
+	if !errors.Is(err, errBroken) || !got.Kubeconfig.IsZero() {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestListsAndHistoriesPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, name := range []string{"one", "two", "three"} {
+		w.create(t, name)
+		w.Move(time.Millisecond)
+	}
+	first, err := w.List(w.ctx, store.ClusterFilter{}, page.Query{Limit: 2})
+	if err != nil || len(first.Items) != 2 || first.Items[0].Name != "three" || first.Next == "" {
+		t.Fatalf("got %+v, %v", first, err)
+	}
+	rest, err := w.List(w.ctx, store.ClusterFilter{}, page.Query{Limit: 2, Before: first.Next})
+	if err != nil || len(rest.Items) != 1 || rest.Items[0].Name != "one" || rest.Next != "" {
+		t.Errorf("got %+v, %v", rest, err)
+	}
+	if v := w.Versions(); len(v) != 2 || v[0].Name != "v1.36.3" {
+		t.Errorf("versions %v", v)
+	}
+}
+
+func TestPruneForgetsOldAnswersOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ask := func(key string) store.Cluster {
+		c, err := w.Create(once.With(w.ctx, once.Request{Operation: "o", Key: key}), clusters.Request{Name: key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	ask("old")
+	w.Move(once.Remembered)
+	c := ask("young")
+	w.Move(time.Minute)
+	if err := w.Prune(t.Context(), 100); err != nil || strings.Contains(coretest.Dump(w.store), "Key=old") {
+		t.Errorf("the old answer is there, %v", err)
+	}
+	if again := ask("young"); again.ID != c.ID {
+		t.Error("the young answer is gone")
+	}
+}
