@@ -279,7 +279,11 @@ await() {
 			note "waiting for $what: $reason ($waited s of $limit s)"
 			told=$reason told_at=$waited
 		fi
-		sleep "$pause"
+		if [ "$waited" -lt 10 ]; then
+			sleep "$pause"
+		else
+			sleep 1
+		fi
 	done
 }
 
@@ -484,7 +488,11 @@ taint_lines() {
 
 join_hollow_node() {
 	steps=5
-	hollow=$(command -v "$hollow") || die "KUBEBYON_HOLLOW_NODE is ${KUBEBYON_HOLLOW_NODE:-}, which is not a program." "Give the path of kubebyon-localplane."
+	hollow=$(command -v -- "$hollow") || die "KUBEBYON_HOLLOW_NODE is ${KUBEBYON_HOLLOW_NODE:-}, which is not a program." "Give the path of kubebyon-localplane."
+	case $hollow in
+	/*) ;;
+	*) hollow=$(pwd)/$hollow ;;
+	esac
 	[ -n "${node_dir:-${HOME:-}}" ] || die "There is no place for the node's files, because HOME is not set." "Set KUBEBYON_NODE_DIR to a directory."
 	node_dir=${node_dir:-$HOME/.kubebyon/node-$cluster_id-$node_name}
 	mkdir -p "$node_dir"
@@ -542,6 +550,7 @@ start_new_hollow_node() {
 	write_join_config
 	launch_hollow_node --config "$tmp/join.yaml" --name "$node_name"
 	child=$launched
+	remedy="If the token was used or has expired, get a new join command from $platform_url."
 	follow_hollow_node
 }
 
@@ -550,6 +559,7 @@ restart_hollow_node() {
 	steps=4
 	note "$node_name is a node of this cluster, but its process has ended"
 	launch_hollow_node
+	remedy="If the cluster does not take this node any more, remove $node_dir and run a new join command from $platform_url."
 	follow_hollow_node
 }
 
@@ -576,7 +586,7 @@ follow_hollow_node() {
 	next_step "Waiting for the node to be Ready"
 	await "$ready_timeout" "the node to be Ready" hollow_ready || die \
 		"The node has registered, but is not Ready after $ready_timeout s: $reason." \
-		"It goes on trying with pid $(hollow_pid). Look into $node_dir/node.log."
+		"It goes on trying with pid $(hollow_pid). Look into the logs under $node_dir."
 	exec 3<&-
 	pid=$(hollow_pid)
 	say "$node_name is a Ready node of the cluster $cluster_name. It runs in the background with pid $pid."
@@ -600,7 +610,7 @@ take_stage() {
 	esac
 	stage=${1#*'"stage":"'}
 	stage=${stage%%\"*}
-	stage_reason=$(printf '%s\n' "$1" | sed -n 's/\\"/`/g; s/.*"reason":"\([^"]*\)".*/\1/p')
+	stage_reason=$(printf '%s\n' "$1" | sed -n 's/\\"/`/g; s/.*"reason":"\([^"]*\)".*/\1/p' | sed 's/[.]*$//')
 	case $stage in
 	discovered) note "the cluster has shown the right authority and knows the token" ;;
 	bootstrapped)
@@ -637,7 +647,7 @@ still_running() {
 	reason=${reason:-it has not said anything yet}
 	finished "$launched" || return 0
 	read_stages # its last words may have come after the last look
-	hollow_failed "The hollow node's process has ended: $(tail -n 1 "$node_dir/node.log" | mask)"
+	hollow_failed "The hollow node's process has ended without a reason."
 }
 
 # finished PID: a child that has ended stays visible until the shell collects it.
@@ -648,7 +658,7 @@ finished() {
 
 hollow_failed() {
 	show_end "$node_dir/node.log"
-	die "$1" "Look into $node_dir/node.log. If the token was used or has expired, get a new join command from $platform_url."
+	die "$1" "Look into the logs under $node_dir. $remedy"
 }
 
 # ---- a machine: kubelet, kubeadm and containerd under systemd ---------------
@@ -667,6 +677,7 @@ join_machine() {
 	check_system
 	check_membership
 	check_ports
+	check_firewall
 	next_step "Asking $server about the cluster $cluster_name"
 	meet_cluster
 	begin_manifest
@@ -799,6 +810,13 @@ check_ports() {
 	done
 }
 
+# check_firewall only tells: which neighbours may connect is not ours to decide.
+check_firewall() {
+	for firewall in firewalld ufw; do
+		! systemctl is-active --quiet "$firewall" || note "$firewall is active, and stays as it is: let the other nodes and the control plane reach port 10250 of this machine"
+	done
+}
+
 # port_taken HEX looks for a listening socket (state 0A).
 port_taken() {
 	for table in "$root/proc/net/tcp" "$root/proc/net/tcp6"; do
@@ -829,7 +847,7 @@ record() {
 # make_dir PATH makes a directory that everyone may read.
 make_dir() {
 	[ ! -d "$root$1" ] || return 0
-	make_dir "$(dirname "$1")"
+	make_dir "${1%/*}"
 	mkdir "$root$1"
 	chmod 755 "$root$1"
 	record dir "$1"
@@ -839,7 +857,7 @@ make_dir() {
 # already ($changed tells).
 put() {
 	changed=no
-	make_dir "$(dirname "$1")"
+	make_dir "${1%/*}"
 	cat >"$root$1.kubebyon-new" || die "$1 could not be written." "See whether the disk is full or read-only, and run this again."
 	if [ -e "$root$1" ] && [ "$(hash_of "$root$1.kubebyon-new")" = "$(hash_of "$root$1")" ]; then
 		rm "$root$1.kubebyon-new"
@@ -883,7 +901,8 @@ swap_in_fstab() { [ -r "$root/etc/fstab" ] && awk '!/^[ \t]*#/ && $3 == "swap" {
 
 turn_swap_off() {
 	if swap_in_fstab; then
-		awk '!/^[ \t]*#/ && $3 == "swap" { print "# kubebyon: " $0; next } { print }' "$root/etc/fstab" | replace /etc/fstab
+		awk '!/^[ \t]*#/ && $3 == "swap" { print "# kubebyon: " $0; next } { print }' "$root/etc/fstab" >"$tmp/fstab"
+		replace /etc/fstab <"$tmp/fstab"
 		note "commented out in /etc/fstab; the old file is /etc/fstab.kubebyon-backup"
 	fi
 	swap_on || return 0
@@ -1069,10 +1088,12 @@ keep_containerd() {
 	fi
 	note "containerd $containerd_is is kept, but $unfit"
 	if [ -e "$root/etc/containerd/config.toml" ]; then
-		mend_config | replace /etc/containerd/config.toml
+		mend_config
+		replace /etc/containerd/config.toml <"$tmp/mended.toml"
 		note "changed /etc/containerd/config.toml; the old file is config.toml.kubebyon-backup"
 	else
-		default_config | put /etc/containerd/config.toml 644
+		default_config
+		put /etc/containerd/config.toml 644 <"$tmp/mended.toml"
 		note "made /etc/containerd/config.toml"
 	fi
 	run systemctl enable containerd || :
@@ -1090,20 +1111,22 @@ fit_config() {
 	return 1
 }
 
-# mend_config prints the smallest change to the configuration that makes it fit,
-# else containerd's own default made fit.
+# mend_config makes mended.toml, the configuration with the smallest change that
+# makes it fit, else containerd's own default made fit.
 mend_config() {
 	sed -e 's/^\([[:space:]]*disabled_plugins *=\).*/\1 []/' -e 's/\(SystemdCgroup *= *\)false/\1true/' \
 		"$root/etc/containerd/config.toml" >"$tmp/mended.toml"
 	containerd --config "$tmp/mended.toml" config dump >"$tmp/containerd.toml" 2>/dev/null || : >"$tmp/containerd.toml"
-	if fit_config "$tmp/containerd.toml"; then
-		cat "$tmp/mended.toml"
-	else
-		default_config
-	fi
+	fit_config "$tmp/containerd.toml" || default_config
 }
 
-default_config() { containerd config default | sed 's/\(SystemdCgroup *= *\)false/\1true/'; }
+default_config() {
+	containerd config default >"$tmp/default.toml" 2>"$tmp/output" || {
+		show_end "$tmp/output"
+		die "containerd does not print its default configuration." "Remove it, so that this script installs its own, and run this again."
+	}
+	sed 's/\(SystemdCgroup *= *\)false/\1true/' "$tmp/default.toml" >"$tmp/mended.toml"
+}
 
 install_containerd() {
 	archive=containerd-${containerd_version#v}-linux-$arch.tar.gz
@@ -1117,12 +1140,26 @@ install_containerd() {
 	if [ ! -e "$root/var/lib/containerd" ]; then
 		record tree /var/lib/containerd
 	fi
-	default_config | put /etc/containerd/config.toml 644
+	default_config
+	put /etc/containerd/config.toml 644 <"$tmp/mended.toml"
+	pass_on_proxy
 	containerd_unit | put /etc/systemd/system/containerd.service 644
 	record unit containerd.service
 	run systemctl daemon-reload || :
 	run systemctl enable containerd || :
 	run systemctl restart containerd || :
+}
+
+# pass_on_proxy lets containerd pull images the way this script downloads.
+pass_on_proxy() {
+	proxy=${HTTPS_PROXY:-${https_proxy:-}}
+	case $proxy in
+	'' | *[!A-Za-z0-9.:/@%_~\[\]-]*) return 0 ;;
+	esac
+	direct=$(printf '%s' "${NO_PROXY:-${no_proxy:-}}" | tr -cd 'A-Za-z0-9.,:/*[]-')
+	printf '[Service]\nEnvironment="HTTPS_PROXY=%s" "HTTP_PROXY=%s" "NO_PROXY=%s"\n' "$proxy" "$proxy" "$direct" >"$tmp/proxy.conf"
+	put /etc/systemd/system/containerd.service.d/kubebyon-proxy.conf 600 <"$tmp/proxy.conf"
+	note "containerd pulls images through the proxy of this shell's HTTPS_PROXY"
 }
 
 unpack() {

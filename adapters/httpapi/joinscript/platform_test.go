@@ -226,7 +226,7 @@ func TestPlatforms(t *testing.T) {
 		"an API server that is down": {
 			set: func(m *machine) {
 				m.note("api-fails", "7 Failed to connect to demo.example.com port 6443: Connection refused")
-			}, status: 1,
+			}, args: "--timeout=2", status: 1,
 			says: []string{"waiting for the API server at demo.example.com:6443 to answer: Failed to connect", "(1 s of 2 s)", "does not answer: Failed to connect"},
 		},
 		"a cluster that is not prepared": {
@@ -307,12 +307,19 @@ func TestPlatforms(t *testing.T) {
 			set: func(m *machine) {
 				m.note("node", strings.NewReplacer("\"True\"", "\"False\"", "kubelet is posting ready status", "container runtime network not ready: \\\"cni\\\" plugin not initialized").Replace(ready))
 			}, status: 1,
-			says:  []string{"has joined the cluster, but the node is not Ready after 2 s: container runtime network not ready: `cni` plugin not initialized", "install one in the cluster", "| journal of kubelet"},
+			says:  []string{"has joined the cluster, but the node is not Ready after 1 s: container runtime network not ready: `cni` plugin not initialized", "install one in the cluster", "| journal of kubelet"},
 			calls: []string{"?pretty=true"},
 		},
 		"a node without conditions": {
 			set:    func(m *machine) { m.note("node", "{}") },
 			status: 1, says: []string{"the kubelet has not said how it is yet"},
+		},
+		"a proxy": {
+			set:  func(m *machine) { m.env = []string{"HTTPS_PROXY=http://proxy.lan:3128", "NO_PROXY=10.0.0.0/8,.lan"} },
+			says: []string{"containerd pulls images through the proxy"},
+		},
+		"a firewall": {
+			set: func(m *machine) { m.note("active-firewalld", "") }, says: []string{"firewalld is active, and stays as it is"}, calls: []string{"!firewall-cmd"},
 		},
 		"a bad name":            {args: "--node-name Under_score", status: 1, says: []string{`cannot be named "Under_score"`}, calls: []string{"!curl"}},
 		"localhost":             {args: "--node-name localhost", status: 1, says: []string{"is not localhost"}},
@@ -358,10 +365,10 @@ func TestConfigurationOfTheNode(t *testing.T) {
     - key: "slow"
       effect: PreferNoSchedule
 timeouts:
-  discovery: 2s
-  tlsBootstrap: 2s
+  discovery: 1s
+  tlsBootstrap: 1s
 `,
-		"v1.30.4": `  timeout: 2s
+		"v1.30.4": `  timeout: 1s
 nodeRegistration:
   name: "edge-1"
   criSocket: "unix:///run/containerd/containerd.sock"
@@ -400,7 +407,7 @@ func TestSpentTokenStopsBeforeAnythingChanges(t *testing.T) {
 	m.note("cluster-info", `{"data": {"jws-kubeconfig-zzzzzz": "x", "kubeconfig": "y"}}`)
 	o := m.join()
 	o.says(t, 1, "does not know the token of this script", "Get a new join command from https://kubebyon.example.com")
-	o.called(t, "!systemctl", "!modprobe", "!dl.k8s.io")
+	o.called(t, "!systemctl enable", "!systemctl restart", "!modprobe", "!dl.k8s.io")
 }
 
 // Docker's package of containerd ships with CRI switched off.
@@ -580,7 +587,7 @@ func TestTruncatedScriptRunsNothing(t *testing.T) {
 			}
 			before := m.files()
 			for cut := range cuts {
-				if strings.Contains(sh, "dash") || cut%7 == 0 || cut > len(script)-100 {
+				if strings.Contains(sh, "dash") || cut%37 == 0 || cut > len(script)-100 {
 					m.runsNothing(script[:cut], cut)
 				}
 			}
