@@ -190,17 +190,17 @@ func (s clusters) Connectable(ctx context.Context, after id.Cluster, limit int) 
 	if err := s.reads(); err != nil || limit <= 0 {
 		return nil, err
 	}
-	var keys []key[id.ClusterKind]
+	var rows []struct{ ID key[id.ClusterKind] }
 	err := s.db.NewSelect().TableExpr("clusters AS c").ColumnExpr("c.id").
 		Where("c.deleted_at IS NULL").Where("c.kubeconfig_available_at IS NOT NULL").
 		Where("c.status <> ?", statusDeleting).Where("c.id > ?", after.String()).
-		OrderExpr("c.id").Limit(int64(limit)).Scan(ctx, &keys)
+		OrderExpr("c.id").Limit(int64(limit)).Scan(ctx, &rows)
 	if err != nil {
 		return nil, err
 	}
 	var out []id.Cluster
-	for _, k := range keys {
-		out = append(out, k.ID)
+	for _, r := range rows {
+		out = append(out, r.ID.ID)
 	}
 	return out, nil
 }

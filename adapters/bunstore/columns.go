@@ -60,6 +60,14 @@ func (m *moment) maybe() *time.Time {
 	return &t
 }
 
+// orNull is m as an argument: bun would ask the nil pointer how to be written.
+func (m *moment) orNull() any {
+	if m == nil {
+		return nil
+	}
+	return *m
+}
+
 func (m moment) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
 	if gen.Dialect().Name() == dialect.SQLite {
 		return fmt.Appendf(b, "%d", m.time().UnixMilli()), nil

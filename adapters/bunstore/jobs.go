@@ -113,7 +113,7 @@ func (s jobs) take(ctx context.Context, c jobRow, worker string, now, until time
 	}
 	var r jobRow
 	err = s.db.NewRaw("UPDATE jobs AS j SET status = 'running', worker_id = ?1, leased_until = ?2, attempt_count = attempt_count + 1,"+
-		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE j.id = ?3 AND "+claimable+" RETURNING j.*",
+		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE j.id = ?3 AND "+claimable+" RETURNING *",
 		at(now), worker, at(until), c.ID).Scan(ctx, &r)
 	if noRows(err) {
 		return store.Job{}, false, nil
@@ -152,7 +152,7 @@ func (s jobs) Settle(ctx context.Context, rec store.Job, worker string) error {
 	}
 	row := toJobRow(rec)
 	n, err := s.change(ctx, row, func(q *bun.UpdateQuery) {
-		q.ExcludeColumn("id").Value("published_at", "COALESCE(published_at, ?)", row.PublishedAt).
+		q.ExcludeColumn("id").Value("published_at", "COALESCE(published_at, ?)", row.PublishedAt.orNull()).
 			WherePK().Where("j.status = 'running'").Where("j.worker_id = ?", worker)
 	})
 	if err == nil && n == 0 {

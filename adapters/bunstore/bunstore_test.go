@@ -1,0 +1,217 @@
+package bunstore
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/kubebyon/kubebyon/ports/store"
+	"github.com/kubebyon/kubebyon/ports/store/storetest"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	code = max(code, schemas.drop())
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, storetest.Harness{
+		New:    func(t *testing.T) store.Store { return openSQLite(t, filepath.Join(t.TempDir(), "kubebyon.db")) },
+		Serial: true,
+		Why:    "SQLite has one writer",
+	})
+}
+
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	postgresURL(t)
+	storetest.Run(t, storetest.Harness{New: func(t *testing.T) store.Store { return openPostgres(t) }})
+}
+
+func openSQLite(t testing.TB, path string) *Store {
+	t.Helper()
+	s := open(t, "sqlite:"+path)
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// openPostgres returns a store on a schema that is empty but for its tables.
+func openPostgres(t testing.TB) *Store {
+	t.Helper()
+	return open(t, inSchema(postgresURL(t), schemas.take(t)))
+}
+
+func open(t testing.TB, url string) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Config{URL: url, MaxConns: 6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// postgresURL is that of the database for tests. Without one, a test is skipped
+// on a laptop and fails in CI, where nobody would notice the skip.
+var postgresURL = func() func(t testing.TB) string {
+	find := sync.OnceValues(func() (string, error) {
+		u := os.Getenv("KUBEBYON_TEST_DATABASE_URL")
+		if u == "" {
+			u = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"
+		}
+		s, err := Open(context.Background(), Config{URL: u})
+		if err != nil {
+			return "", err
+		}
+		return u, s.Close()
+	})
+	return func(t testing.TB) string {
+		t.Helper()
+		u, err := find()
+		if err != nil && os.Getenv("CI") == "" {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+}()
+
+func inSchema(databaseURL, schema string) string {
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		panic(err)
+	}
+	q := u.Query()
+	q.Set("search_path", schema)
+	q.Set("synchronous_commit", "off") // what a crash loses here, a test makes again
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+// schemas lends out migrated schemas: to make one takes a hundred times as long
+// as to empty it.
+var schemas schemaPool
+
+type schemaPool struct {
+	mu   sync.Mutex
+	free []string
+	made []string
+	url  string
+}
+
+const schemaPrefix = "kubebyon_test_"
+
+// take returns a schema with empty tables, until t ends.
+func (p *schemaPool) take(t testing.TB) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var name string
+	if n := len(p.free); n > 0 {
+		name, p.free = p.free[n-1], p.free[:n-1]
+	} else {
+		name = p.create(t)
+		migrateSchema(t, inSchema(p.url, name))
+	}
+	t.Cleanup(func() { p.giveBack(name) })
+	return name
+}
+
+// empty makes a schema without tables.
+func (p *schemaPool) empty(t testing.TB) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.create(t)
+}
+
+func (p *schemaPool) create(t testing.TB) string {
+	t.Helper()
+	p.url = postgresURL(t)
+	name := fmt.Sprintf("%s%d_%s", schemaPrefix, time.Now().Unix(), strings.ToLower(rand.Text()[:10]))
+	p.admin(func(s *Store) error {
+		_, err := s.writer.Exec("CREATE SCHEMA " + name)
+		return err
+	})
+	p.made = append(p.made, name)
+	return name
+}
+
+func migrateSchema(t testing.TB, url string) {
+	t.Helper()
+	s, err := Open(t.Context(), Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p *schemaPool) giveBack(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.admin(func(s *Store) error {
+		_, err := s.writer.Exec(`DO $$ DECLARE t text; BEGIN
+			FOR t IN SELECT unnest(ARRAY['audit_events', 'node_events', 'nodes', 'tokens', 'jobs', 'operations', 'clusters',
+				'api_keys', 'sessions', 'users', 'outbox', 'replies', 'leases', 'facts'])
+			LOOP EXECUTE format('DELETE FROM %I.%I', '` + name + `', t); END LOOP; END $$`)
+		return err
+	})
+	p.free = append(p.free, name)
+}
+
+// drop removes all schemas, and those of test runs that died before they did.
+func (p *schemaPool) drop() (code int) {
+	if p.url == "" {
+		return 0
+	}
+	p.admin(func(s *Store) error {
+		var old []string
+		err := s.writer.NewRaw(`SELECT nspname FROM pg_namespace WHERE nspname ~ '^`+schemaPrefix+`[0-9]+_'
+			AND split_part(nspname, '_', 3)::bigint < ?`, time.Now().Add(-time.Hour).Unix()).Scan(context.Background(), &old)
+		for _, name := range append(old, p.made...) {
+			if _, dropErr := s.writer.Exec("DROP SCHEMA " + name + " CASCADE"); dropErr != nil {
+				fmt.Fprintln(os.Stderr, dropErr)
+				code = 1
+			}
+		}
+		return err
+	})
+	return code
+}
+
+func (p *schemaPool) admin(do func(s *Store) error) {
+	s, err := Open(context.Background(), Config{URL: inSchema(p.url, "public")})
+	if err == nil {
+		err = do(s)
+		_ = s.Close()
+	}
+	if err != nil {
+		panic(err)
+	}
+}

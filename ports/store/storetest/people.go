@@ -1,0 +1,304 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/page"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+func userSubject() subject[store.User] {
+	return subject[store.User]{
+		name:   "User",
+		sample: func(w *world) store.User { return w.newUser() },
+		insert: func(ctx context.Context, tx store.Tx, u store.User) error { return tx.Users().Insert(ctx, u) },
+		get: func(ctx context.Context, tx store.Tx, u store.User) (store.User, error) {
+			return tx.Users().Get(ctx, u.ID)
+		},
+		update: func(ctx context.Context, tx store.Tx, u store.User) error { return tx.Users().Update(ctx, &u) },
+		sets:   []string{"Version"},
+		keeps:  []string{"LastLoginAt"},
+	}
+}
+
+var users = checks{
+	"UserEmailIsTakenOnce": func(w *world) {
+		a, b := w.user(), w.user()
+		taken := func(u *store.User) { u.Email = a.Email }
+		w.conflict(w.try(func(ctx context.Context, tx store.Tx) error { return tx.Users().Insert(ctx, w.newUser(taken)) }), "email_taken")
+		version := b.Version
+		taken(&b)
+		w.conflict(w.try(func(ctx context.Context, tx store.Tx) error { return tx.Users().Update(ctx, &b) }), "email_taken")
+		is(w, "Version after a refusal", b.Version, version)
+	},
+	"UserEmailIsTakenOnceAtOnce": func(w *world) {
+		w.oneWins(atOnce(8, func(int) error {
+			u := w.newUser(func(u *store.User) { u.Email = "ann@example.com" })
+			return w.try(func(ctx context.Context, tx store.Tx) error { return tx.Users().Insert(ctx, u) })
+		}), "email_taken")
+	},
+	"UserIsFoundByEmail": func(w *world) {
+		w.user()
+		u := w.user()
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			got, err := tx.Users().ByEmail(ctx, u.Email)
+			w.must(err)
+			same(w, got, u)
+			_, err = tx.Users().ByEmail(ctx, "nobody@example.com")
+			w.missing(err, "user")
+			_, err = tx.Users().Get(ctx, id.User{})
+			w.missing(err, "user")
+			_, err = tx.Users().Get(ctx, newID[id.UserKind](w))
+			w.missing(err, "user")
+			return nil
+		})
+	},
+	"UserStaleVersionIsConflict": func(w *world) {
+		first := w.user()
+		second := first
+		first.Name = "first"
+		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Users().Update(ctx, &first) })
+		is(w, "Version", first.Version, second.Version+1)
+		version := second.Version
+		w.stale(w.try(func(ctx context.Context, tx store.Tx) error { return tx.Users().Update(ctx, &second) }))
+		is(w, "Version after a refusal", second.Version, version)
+		is(w, "Name", getUser(w, first.ID).Name, "first")
+	},
+	"SignInConflictsWithNothing": func(w *world) {
+		u := w.user(func(u *store.User) { u.LastLoginAt = nil })
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			return tx.Users().SetLastLogin(ctx, u.ID, after(time.Hour))
+		})
+		is(w, "LastLoginAt", *getUser(w, u.ID).LastLoginAt, after(time.Hour))
+		is(w, "Version", getUser(w, u.ID).Version, u.Version)
+		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Users().Update(ctx, &u) })
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			return tx.Users().SetLastLogin(ctx, newID[id.UserKind](w), start)
+		})
+	},
+	"UserUpdateTakesBackNoSignIn": func(w *world) {
+		u := w.user() // read before the sign-in, written after it
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			return tx.Users().SetLastLogin(ctx, u.ID, after(time.Hour))
+		})
+		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Users().Update(ctx, &u) })
+		is(w, "LastLoginAt", *getUser(w, u.ID).LastLoginAt, after(time.Hour))
+	},
+	"UserListPagesDoNotOverlap": func(w *world) {
+		var want []string
+		for range 7 {
+			want = append([]string{w.user().ID.String()}, want...)
+		}
+		listed(w, "users", func(u store.User) string { return u.ID.String() }, want,
+			func(ctx context.Context, tx store.Tx, q page.Query) (page.Of[store.User], error) {
+				return tx.Users().List(ctx, q)
+			})
+	},
+	"BannedUsersDoNotCount": func(w *world) {
+		for _, s := range []string{"active", "active", "banned"} {
+			w.user(func(u *store.User) { u.Role, u.Status = "admin", s })
+		}
+		w.user()
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			for role, want := range map[string]int{"admin": 2, "user": 1, "operator": 0} {
+				n, err := tx.Users().CountByRole(ctx, role)
+				w.must(err)
+				is(w, role, n, want)
+			}
+			return nil
+		})
+	},
+}
+
+func getUser(w *world, i id.User) (u store.User) {
+	w.Helper()
+	w.read(func(ctx context.Context, tx store.Tx) (err error) {
+		u, err = tx.Users().Get(ctx, i)
+		return err
+	})
+	return u
+}
+
+func sessionSubject() subject[store.Session] {
+	return subject[store.Session]{
+		name:   "Session",
+		sample: func(w *world) store.Session { return w.newSession(w.user()) },
+		insert: func(ctx context.Context, tx store.Tx, s store.Session) error { return tx.Sessions().Insert(ctx, s) },
+		get: func(ctx context.Context, tx store.Tx, s store.Session) (store.Session, error) {
+			got, _, err := tx.Sessions().ByTokenHash(ctx, s.TokenHash)
+			return got, err
+		},
+	}
+}
+
+var sessions = checks{
+	"SessionComesWithItsUser": func(w *world) {
+		w.session(w.user())
+		u := w.user()
+		s := w.session(u)
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			gotSession, gotUser, err := tx.Sessions().ByTokenHash(ctx, s.TokenHash)
+			w.must(err)
+			same(w, gotSession, s)
+			same(w, gotUser, u)
+			for _, hash := range [][]byte{[]byte("other"), {}, nil} {
+				_, _, err = tx.Sessions().ByTokenHash(ctx, hash)
+				w.missing(err, "session")
+			}
+			return nil
+		})
+	},
+	"SessionHashIsUnique": func(w *world) {
+		s := w.session(w.user())
+		other := w.newSession(w.user(), func(o *store.Session) { o.TokenHash = s.TokenHash })
+		w.conflict(w.try(func(ctx context.Context, tx store.Tx) error { return tx.Sessions().Insert(ctx, other) }), "already_exists")
+	},
+	"SessionIsExtended": func(w *world) {
+		s := w.session(w.user())
+		s.ExpiresAt = after(5 * time.Hour)
+		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Sessions().Extend(ctx, s.ID, s.ExpiresAt) })
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			w.must(tx.Sessions().Extend(ctx, newID[id.SessionKind](w), start))
+			got, _, err := tx.Sessions().ByTokenHash(ctx, s.TokenHash)
+			same(w, got, s)
+			return err
+		})
+	},
+	"SessionEndsOnce": func(w *world) {
+		a, b := w.session(w.user()), w.session(w.user())
+		for range 2 { // one that is gone is not an error
+			w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Sessions().Delete(ctx, a.ID) })
+		}
+		liveSessions(w, map[string]store.Session{"other": b}, map[string]store.Session{"deleted": a})
+	},
+	"SessionsOfAUserEndButOne": func(w *world) {
+		u := w.user()
+		a, b, c, others := w.session(u), w.session(u), w.session(u), w.session(w.user())
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			n, err := tx.Sessions().DeleteOfUser(ctx, u.ID, b.ID)
+			is(w, "ended", n, 2)
+			return err
+		})
+		liveSessions(w, map[string]store.Session{"kept": b, "other": others}, map[string]store.Session{"a": a, "c": c})
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			n, err := tx.Sessions().DeleteOfUser(ctx, u.ID, id.Session{})
+			is(w, "ended", n, 1)
+			return err
+		})
+		liveSessions(w, map[string]store.Session{"other": others}, map[string]store.Session{"b": b})
+	},
+	"ExpiredSessionsEndSoManyAtATime": func(w *world) {
+		u := w.user()
+		until := func(expires, ends time.Duration) store.Session {
+			return w.session(u, func(s *store.Session) { s.ExpiresAt, s.EndsAt = after(expires), after(ends) })
+		}
+		live, edge := until(time.Hour, time.Hour), until(0, 0)
+		gone := map[string]store.Session{
+			"expired": until(-time.Millisecond, time.Hour), "ended": until(time.Hour, -time.Millisecond), "both": until(-time.Hour, -time.Hour),
+		}
+		for _, step := range []struct{ limit, want int }{{0, 0}, {2, 2}, {2, 1}, {2, 0}} {
+			w.tx(func(ctx context.Context, tx store.Tx) error {
+				n, err := tx.Sessions().DeleteExpired(ctx, start, step.limit)
+				is(w, fmt.Sprintf("removed at most %d", step.limit), n, step.want)
+				return err
+			})
+		}
+		liveSessions(w, map[string]store.Session{"live": live, "at the edge": edge}, gone)
+	},
+}
+
+func liveSessions(w *world, live, gone map[string]store.Session) {
+	w.Helper()
+	w.read(func(ctx context.Context, tx store.Tx) error {
+		for name, s := range live {
+			if _, _, err := tx.Sessions().ByTokenHash(ctx, s.TokenHash); err != nil {
+				w.Errorf("session %q: %v", name, err)
+			}
+		}
+		for name, s := range gone {
+			if _, _, err := tx.Sessions().ByTokenHash(ctx, s.TokenHash); err == nil {
+				w.Errorf("session %q is still there", name)
+			}
+		}
+		return nil
+	})
+}
+
+func apiKeySubject() subject[store.APIKey] {
+	return subject[store.APIKey]{
+		name:   "APIKey",
+		sample: func(w *world) store.APIKey { return w.newAPIKey(w.user()) },
+		insert: func(ctx context.Context, tx store.Tx, k store.APIKey) error { return tx.APIKeys().Insert(ctx, k) },
+		get: func(ctx context.Context, tx store.Tx, k store.APIKey) (store.APIKey, error) {
+			got, _, err := tx.APIKeys().ByValueHash(ctx, k.ValueHash)
+			return got, err
+		},
+	}
+}
+
+var apiKeys = checks{
+	"APIKeyComesWithItsUser": func(w *world) {
+		w.apiKey(w.user())
+		u := w.user()
+		k := w.apiKey(u)
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			gotKey, gotUser, err := tx.APIKeys().ByValueHash(ctx, k.ValueHash)
+			w.must(err)
+			same(w, gotKey, k)
+			same(w, gotUser, u)
+			_, _, err = tx.APIKeys().ByValueHash(ctx, []byte("other"))
+			w.missing(err, "api_key")
+			return nil
+		})
+	},
+	"APIKeyHashIsUnique": func(w *world) {
+		k := w.apiKey(w.user())
+		other := w.newAPIKey(w.user(), func(o *store.APIKey) { o.ValueHash = k.ValueHash })
+		w.conflict(w.try(func(ctx context.Context, tx store.Tx) error { return tx.APIKeys().Insert(ctx, other) }), "already_exists")
+	},
+	"APIKeyRemembersItsUse": func(w *world) {
+		k := w.apiKey(w.user(), func(k *store.APIKey) { k.LastUsedAt = nil })
+		k.LastUsedAt = ptr(after(time.Minute))
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			w.must(tx.APIKeys().Touch(ctx, k.ID, *k.LastUsedAt))
+			w.must(tx.APIKeys().Touch(ctx, newID[id.APIKeyKind](w), start))
+			got, _, err := tx.APIKeys().ByValueHash(ctx, k.ValueHash)
+			same(w, got, k)
+			return err
+		})
+	},
+	"APIKeyListHasOnlyOwn": func(w *world) {
+		u, other := w.user(), w.user()
+		var want []string
+		for range 5 {
+			want = append([]string{w.apiKey(u).ID.String()}, want...)
+			w.apiKey(other)
+		}
+		listed(w, "keys", func(k store.APIKey) string { return k.ID.String() }, want,
+			func(ctx context.Context, tx store.Tx, q page.Query) (page.Of[store.APIKey], error) {
+				return tx.APIKeys().List(ctx, u.ID, q)
+			})
+	},
+	"APIKeyIsDeletedByItsUserOnly": func(w *world) {
+		u := w.user()
+		k := w.apiKey(u)
+		for _, step := range []struct {
+			by   id.User
+			want bool
+		}{{w.user().ID, false}, {id.User{}, false}, {u.ID, true}, {u.ID, false}} {
+			w.tx(func(ctx context.Context, tx store.Tx) error {
+				was, err := tx.APIKeys().Delete(ctx, step.by, k.ID)
+				is(w, "deleted", was, step.want)
+				return err
+			})
+		}
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			_, _, err := tx.APIKeys().ByValueHash(ctx, k.ValueHash)
+			w.missing(err, "api_key")
+			return nil
+		})
+	},
+}
