@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/kubebyon/kubebyon/adapters/keyseal"
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/coretest"
@@ -39,7 +40,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{Clock: coretest.NewClock(), store: memstore.New(), planes: &coretest.Planes{}, me: coretest.NewUser()}
 	w.ctx = coretest.As(t.Context(), w.me, actor.User)
 	w.deps = clusters.Deps{
-		Store: w.store, Seal: coretest.Sealer{}, Provisioner: w.planes, Catalog: w.planes, Now: w.Now, Random: coretest.Random(),
+		Store: w.store, Seal: keyseal.New([32]byte{}), Provisioner: w.planes, Catalog: w.planes, Now: w.Now, Random: coretest.Random(),
 		CheckPassword: func(_ context.Context, p secret.Text) error { return w.password },
 		Committed:     func() { w.committed.Add(1) }, MaxPerUser: 3,
 	}

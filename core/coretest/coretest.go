@@ -5,12 +5,9 @@ package coretest
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -75,42 +72,6 @@ func NewUser() id.User {
 // As returns ctx speaking for a signed-in account.
 func As(ctx context.Context, u id.User, r actor.Role) context.Context {
 	return actor.With(ctx, actor.Actor{Type: actor.Person, Method: actor.BySession, UserID: u, Role: r})
-}
-
-// Sealer seals with a key of its own.
-type Sealer struct{ Key [32]byte }
-
-// Seal encrypts.
-func (s Sealer) Seal(_ context.Context, purpose string, plain []byte) ([]byte, error) {
-	nonce := make([]byte, 12)
-	_, _ = rand.Read(nonce)
-	return s.gcm().Seal(nonce, nonce, plain, []byte(purpose)), nil
-}
-
-// Open decrypts.
-func (s Sealer) Open(_ context.Context, purpose string, sealed []byte) ([]byte, error) {
-	if len(sealed) < 12 {
-		return nil, errors.New("not sealed")
-	}
-	return s.gcm().Open(nil, sealed[:12], sealed[12:], []byte(purpose))
-}
-
-// Derive hashes.
-func (s Sealer) Derive(_ context.Context, purpose string, input []byte) ([]byte, error) {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%x/%s/%s", s.Key, purpose, input))
-	return sum[:], nil
-}
-
-func (s Sealer) gcm() cipher.AEAD {
-	block, err := aes.NewCipher(s.Key[:])
-	if err != nil {
-		panic(err) // the key's length is fixed
-	}
-	gcm, err := cipher.NewGCM(block)
-	if err != nil {
-		panic(err)
-	}
-	return gcm
 }
 
 // Hasher is quick, unlike a real one, and counts what it is asked.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kubebyon/kubebyon/adapters/keyseal"
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/core/coretest"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
@@ -35,7 +36,7 @@ type world struct {
 
 func newWorld() *world {
 	w := &world{Store: memstore.New(), clock: coretest.NewClock(), me: coretest.NewUser()}
-	w.desk = once.Desk{Store: w.Store, Seal: coretest.Sealer{}, Now: w.clock.Now}
+	w.desk = once.Desk{Store: w.Store, Seal: keyseal.New([32]byte{}), Now: w.clock.Now}
 	return w
 }
 
@@ -241,7 +242,7 @@ func TestAnAnswerThatCannotBeOpenedIsAnErrorNotASecondThing(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	_, _ = w.ask(t.Context(), w.me, "a", "k", "body")
-	w.desk.Seal = coretest.Sealer{Key: [32]byte{1}} // the server's key was changed
+	w.desk.Seal = keyseal.New([32]byte{1}) // the server's key was changed
 	if got, err := w.ask(t.Context(), w.me, "a", "k", "body"); fault.KindOf(err) != fault.Internal || got != (answer{}) || w.calls != 1 {
 		t.Errorf("got %+v, %v after %d calls", got, err, w.calls)
 	}

@@ -57,23 +57,31 @@ func (s *Service) Prepare(ctx context.Context, value string, cluster id.Cluster)
 	if err != nil {
 		return Join{}, err
 	}
-	if err := in.PutBootstrapToken(ctx, boot); err != nil {
-		return Join{}, notAnswering(err)
+	end, err := place(ctx, in, boot)
+	if err == nil {
+		err = s.Check(ctx, value, cluster) // it may have been taken back meanwhile
 	}
-	end, err := in.Endpoint(ctx)
 	if err != nil {
-		return Join{}, notAnswering(err)
-	}
-	if err := s.Check(ctx, value, cluster); err != nil { // taken back meanwhile
 		s.takeBack(ctx, t)
 		return Join{}, err
 	}
 	return Join{Cluster: c, Endpoint: end, Bootstrap: boot}, nil
 }
 
-// takeBack removes a bootstrap secret that was made for a token that is over.
-// Whoever ended it may have looked for the secret before it was there, and have
-// noted that there is none.
+func place(ctx context.Context, in tenant.Tenant, boot tenant.BootstrapToken) (tenant.Endpoint, error) {
+	if err := in.PutBootstrapToken(ctx, boot); err != nil {
+		return tenant.Endpoint{}, notAnswering(err)
+	}
+	end, err := in.Endpoint(ctx)
+	if err != nil {
+		return tenant.Endpoint{}, notAnswering(err)
+	}
+	return end, nil
+}
+
+// takeBack removes the bootstrap secret that may have been made, if the token
+// is over. Whoever ended it may have looked for the secret before it was there,
+// and have noted that there is none.
 func (s *Service) takeBack(ctx context.Context, t store.Token) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
