@@ -1,0 +1,91 @@
+package console
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/kubebyon/kubebyon/adapters/httpapi/edge"
+	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
+	"github.com/kubebyon/kubebyon/core/identity"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
+)
+
+// Login is who somebody says they are.
+type Login struct {
+	Email        string `json:"email" example:"admin@kubebyon.local"`
+	Password     string `json:"password" format:"password" example:"correct horse battery staple"`
+	CaptchaToken string `json:"captcha_token,omitempty" doc:"Of no use while no captcha is set up." example:"P1_eyJ0eXAi"`
+}
+
+type loginIn struct {
+	UserAgent string `header:"User-Agent" hidden:"true"`
+	Body      Login
+}
+
+type signedIn struct {
+	SetCookie []http.Cookie `header:"Set-Cookie" doc:"kubebyon_session: HttpOnly, SameSite=Lax, for 7 days after the last use." nullable:"false"`
+	Body      UserAnswer
+}
+
+type signedOut struct {
+	SetCookie []http.Cookie `header:"Set-Cookie" doc:"Takes kubebyon_session back." nullable:"false"`
+}
+
+// Providers are the ways to sign in besides a password.
+type Providers struct {
+	Providers           []Provider `json:"providers" nullable:"false"`
+	HCaptcha            HCaptcha   `json:"hcaptcha"`
+	RegistrationEnabled bool       `json:"registration_enabled" doc:"Whether people may make accounts themselves." example:"false"`
+}
+
+// Provider is one way to sign in.
+type Provider struct {
+	Name        string `json:"name" example:"github"`
+	DisplayName string `json:"display_name" example:"GitHub"`
+	LoginURL    string `json:"login_url" example:"/api/auth/sso/github/login"`
+}
+
+// HCaptcha says whether signing in needs a captcha.
+type HCaptcha struct {
+	Enabled bool    `json:"enabled" example:"false"`
+	SiteKey *string `json:"site_key" example:"10000000-ffff-ffff-ffff-000000000001"`
+}
+
+type providersOut struct{ Body Providers }
+
+func (h console) registerAuth() {
+	operation.Open(h.api, huma.Operation{
+		OperationID: "listAuthProviders", Method: http.MethodGet, Path: "/api/auth/providers", Tags: []string{tagAuth},
+		Summary: "List the ways to sign in", Description: "Tells what a sign-in page may offer besides a password.",
+	}, nil, h.listProviders)
+	operation.Open(h.api, huma.Operation{
+		OperationID: "login", Method: http.MethodPost, Path: "/api/auth/login", Tags: []string{tagAuth},
+		Summary: "Sign in", Description: "Checks a password and begins a session, which the cookie `kubebyon_session` carries.",
+		Middlewares: huma.Middlewares{h.limited(h.AuthLimit), h.keeper.OwnSite(h.api)},
+	}, append([]string{"invalid_credentials", "account_banned", "csrf_rejected", "rate_limited"}, operation.StoreCodes()...), h.login)
+	operation.Open(h.api, huma.Operation{
+		OperationID: "logout", Method: http.MethodPost, Path: "/api/auth/logout", Tags: []string{tagAuth}, DefaultStatus: noContent,
+		Summary: "Sign out", Description: "Ends the session. Signing out without being signed in is fine.",
+		Middlewares: huma.Middlewares{h.keeper.Recognize(h.api)},
+	}, append([]string{"csrf_rejected"}, operation.StoreCodes()...), h.logout)
+}
+
+func (h console) listProviders(context.Context, *struct{}) (*providersOut, error) {
+	return &providersOut{Providers{Providers: []Provider{}}}, nil
+}
+
+func (h console) login(ctx context.Context, in *loginIn) (*signedIn, error) {
+	from := identity.Client{IP: edge.Of(ctx).ClientIP(), UserAgent: in.UserAgent}
+	u, token, err := h.Identity.SignIn(ctx, in.Body.Email, secret.New(in.Body.Password), from)
+	if err != nil {
+		return nil, err
+	}
+	edge.Of(ctx).User = u.ID.String()
+	return &signedIn{SetCookie: []http.Cookie{h.keeper.Cookie(ctx, token)}, Body: UserAnswer{showUser(u)}}, nil
+}
+
+func (h console) logout(ctx context.Context, _ *struct{}) (*signedOut, error) {
+	return &signedOut{[]http.Cookie{h.keeper.NoCookie(ctx)}}, h.Identity.SignOut(ctx)
+}

@@ -1,0 +1,92 @@
+// Package edge is what every request passes before anybody knows what it asks
+// for: it gets a name, a client address and an origin, is logged, cannot crash
+// the server, and leaves with the headers that browsers need to be told. It
+// also holds the rules that compare a request with where it came from: CSRF,
+// CORS and rate limits.
+//
+// It knows nothing of people, clusters or operations.
+package edge
+
+import (
+	"context"
+	"encoding/base32"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/kubebyon/kubebyon/adapters/httpapi/problem"
+)
+
+// Visit is what is known of a request from the connection and its headers.
+type Visit struct {
+	ID     string
+	IP     netip.Addr // the client's; invalid where it cannot be known
+	Origin string     // "https://host[:port]" that the client used; empty where the Host is malformed
+
+	// User is who asked, for the access log. Whoever authenticates sets it.
+	User string
+}
+
+// ClientIP is the client's address as text, empty where it is not known.
+func (v *Visit) ClientIP() string {
+	if !v.IP.IsValid() {
+		return ""
+	}
+	return v.IP.String()
+}
+
+type visitKey struct{}
+
+// Of returns the visit that ctx serves. Outside a request it is an empty one.
+func Of(ctx context.Context) *Visit {
+	if v, ok := ctx.Value(visitKey{}).(*Visit); ok {
+		return v
+	}
+	return new(Visit)
+}
+
+// Door is where requests come in.
+type Door struct {
+	Log     *slog.Logger
+	Now     func() time.Time
+	Random  func(b []byte) error
+	Proxies Proxies
+}
+
+// Middleware names, logs and guards every request that next serves.
+func (d Door) Middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := &Visit{ID: d.requestID(r), IP: d.Proxies.ClientIP(r), Origin: d.Proxies.Origin(r)}
+		ctx := context.WithValue(r.Context(), visitKey{}, v)
+		r = r.WithContext(problem.WithRequest(ctx, v.ID))
+		out := &answer{ResponseWriter: w, id: v.ID}
+		began := d.Now()
+		defer func() {
+			d.rescue(out, r, recover())
+			d.record(r, v, out, d.Now().Sub(began))
+		}()
+		next.ServeHTTP(out, r)
+	})
+}
+
+var (
+	requestIDRE = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)     //nolint:gochecknoglobals // a constant
+	idEncoding  = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant
+)
+
+// requestID takes over the name that a trusted proxy gave, so that its log and
+// this one can be read together.
+func (d Door) requestID(r *http.Request) string {
+	if given := r.Header.Get("X-Request-Id"); d.Proxies.trusts(peer(r)) && requestIDRE.MatchString(given) {
+		return given
+	}
+	var b [10]byte
+	if err := d.Random(b[:]); err != nil {
+		d.Log.ErrorContext(r.Context(), "no random bytes for a request's id", "err", err)
+		return "unnamed"
+	}
+	return strings.ToLower(idEncoding.EncodeToString(b[:]))
+}

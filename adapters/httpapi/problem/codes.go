@@ -1,0 +1,95 @@
+package problem
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// Code is something that clients may act on. Codes are part of the API: one
+// may be added, none may change or go.
+type Code struct {
+	Name    string
+	Status  int
+	Meaning string
+}
+
+// codes are all that the API may answer. testdata/error-codes.txt repeats them,
+// so that a change is seen as one.
+var codes = []Code{ //nolint:gochecknoglobals // a constant table
+	{"validation_failed", 400, "The request does not fit its description; errors says where."},
+	{"namespace_mismatch", 400, "The namespace is not the vcluster_name."},
+	{"unauthenticated", 401, "There is no credential, or one that is not good (any more)."},
+	{"invalid_credentials", 401, "The e-mail address or the password is wrong."},
+	{"password_incorrect", 401, "The password of the account is wrong."},
+	{"forbidden", 403, "The account's role does not allow this."},
+	{"csrf_rejected", 403, "A browser sent this for a site that is not trusted."},
+	{"account_banned", 403, "The account has been banned."},
+	{"token_expired", 403, "The join token has expired."},
+	{"token_revoked", 403, "The join token has been revoked."},
+	{"token_unknown", 403, "The join token is not known."},
+	{"token_used", 403, "The join token has been used."},
+	{"not_found", 404, "There is nothing under this path."},
+	{"cluster_not_found", 404, "There is no such cluster, or it is somebody else's."},
+	{"node_not_found", 404, "There is no such node, or it is somebody else's."},
+	{"token_not_found", 404, "There is no such join token, or it is somebody else's."},
+	{"method_not_allowed", 405, "The path takes other methods: Allow names them."},
+	{"request_timeout", 408, "The request's body did not arrive in time."},
+	{"cluster_not_ready", 409, "The cluster is not ready for machines to join yet. The join script for older clients answers it with 503."},
+	{"cluster_not_updatable", 409, "The cluster is being deleted."},
+	{"drain_blocked", 409, "Pods are in the way that the options do not allow to evict."},
+	{"idempotency_mismatch", 409, "The Idempotency-Key was used for a different request."},
+	{"kubeconfig_pending", 409, "The kubeconfig is not there yet."},
+	{"name_taken", 409, "A live cluster has this vcluster_name."},
+	{"password_not_set", 409, "The account has no password to confirm with."},
+	{"quota_exceeded", 409, "The account has as many clusters as it may have."},
+	{"stale_version", 409, "Somebody else changed it at the same moment. Read again, then try again."},
+	{"body_too_large", 413, "The body is over the limit of 1 MiB."},
+	{"unsupported_media_type", 415, "The body is not application/json."},
+	{"rate_limited", 429, "Too many requests. Retry-After says when to try again."},
+	{"internal", 500, "Something went wrong on the server's side."},
+	{"cluster_unreachable", 503, "The cluster's API does not answer."},
+	{"cluster_access_refused", 503, "The cluster's API refuses the platform."},
+	{"store_busy", 503, "The database is busy. Try again."},
+	{"store_unavailable", 503, "The database does not answer. Try again."},
+	{"drain_timeout", 504, "Not every pod went in time. The answer says which did and which are left."},
+}
+
+// Codes returns all codes, by status and name.
+func Codes() []Code {
+	out := slices.Clone(codes)
+	slices.SortFunc(out, func(a, b Code) int {
+		if a.Status != b.Status {
+			return a.Status - b.Status
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return out
+}
+
+// Lookup finds codes by name. It panics on one that is not listed: an operation
+// that documents it is wrong for everyone.
+func Lookup(names ...string) []Code {
+	out := make([]Code, 0, len(names))
+	for _, c := range Codes() {
+		if slices.Contains(names, c.Name) {
+			out = append(out, c)
+		}
+	}
+	if len(out) != len(names) {
+		panic("problem: a code is not listed, or named twice: " + strings.Join(names, ", "))
+	}
+	return out
+}
+
+// Example is a problem as the documents show it.
+func (c Code) Example() *Problem {
+	p := &Problem{
+		Type: "urn:kubebyon:problem:" + c.Name, Title: http.StatusText(c.Status), Status: c.Status,
+		Detail: c.Meaning, Instance: "urn:kubebyon:request:4q7d1m0v9k2x3b5n", Code: c.Name,
+	}
+	if c.Name == "validation_failed" {
+		p.Errors = []Field{{Location: "body.name", Message: "must be 1 to 63 printable characters"}}
+	}
+	return p
+}
