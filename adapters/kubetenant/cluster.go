@@ -1,0 +1,163 @@
+package kubetenant
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	certificatesclient "k8s.io/client-go/kubernetes/typed/certificates/v1"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
+	rbacclient "k8s.io/client-go/kubernetes/typed/rbac/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
+
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/ports/tenant"
+)
+
+// fieldManager signs what the platform writes into tenants.
+const fieldManager = "kubebyon"
+
+// cluster is one tenant: the few typed clients that are needed of it, over
+// connections of its own. (client-go's transport cache is for the whole
+// process, never shrinks by itself, and takes its health checks from the
+// environment.)
+type cluster struct {
+	config      Config
+	log         *slog.Logger
+	fingerprint [sha256.Size]byte
+
+	core  coreclient.CoreV1Interface
+	rbac  rbacclient.RbacV1Interface
+	certs certificatesclient.CertificatesV1Interface
+
+	server    string       // https://…
+	anonymous *http.Client // trusts the same server, says nothing of who asks
+	own       []*http.Transport
+
+	mu    sync.Mutex
+	calls int
+	used  time.Time
+}
+
+var _ tenant.Tenant = (*cluster)(nil)
+
+func (c Config) open(of id.Cluster, kubeconfig secret.Text) (*cluster, error) {
+	to, err := parse(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	to.UserAgent = fieldManager
+	to.WarningHandler = rest.NoWarnings{}
+	to.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(c.QPS, c.Burst)
+	to.ContentType = "application/vnd.kubernetes.protobuf"
+	to.AcceptContentTypes = to.ContentType + ",application/json"
+	t := &cluster{config: c, log: c.Log.With("cluster", of.String()), server: to.Host}
+	if err := t.dial(to); err != nil {
+		return nil, invalidKubeconfig("The kubeconfig cannot be used to connect.")
+	}
+	return t, nil
+}
+
+// dial makes the clients; nothing is sent yet.
+func (t *cluster) dial(to *rest.Config) error {
+	known, err := t.transport(to)
+	if err != nil {
+		return err
+	}
+	authenticated, err := rest.HTTPWrappersForConfig(to, known)
+	if err != nil {
+		return err
+	}
+	unknown, err := t.transport(rest.AnonymousClientConfig(to))
+	if err != nil {
+		return err
+	}
+	t.anonymous = &http.Client{Transport: unknown, CheckRedirect: noRedirects}
+	client := &http.Client{Transport: authenticated, CheckRedirect: noRedirects}
+	if t.core, err = coreclient.NewForConfigAndClient(to, client); err != nil {
+		return err
+	}
+	if t.rbac, err = rbacclient.NewForConfigAndClient(to, client); err != nil {
+		return err
+	}
+	t.certs, err = certificatesclient.NewForConfigAndClient(to, client)
+	return err
+}
+
+// noRedirects: a tenant may not send the platform, and its credentials,
+// elsewhere.
+func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+func (t *cluster) transport(to *rest.Config) (*http.Transport, error) {
+	trust, err := rest.TLSConfigFor(to)
+	if err != nil {
+		return nil, err
+	}
+	if trust == nil { // the system's authorities
+		trust = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	dialer := &net.Dialer{Timeout: t.config.DialTimeout, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: t.config.PingAfter, Interval: t.config.PingTimeout / 2, Count: 2,
+	}}
+	own := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment, // which leaves loopback alone
+		DialContext:         dialer.DialContext,
+		TLSClientConfig:     trust,
+		TLSHandshakeTimeout: t.config.DialTimeout,
+		IdleConnTimeout:     time.Minute,
+		ForceAttemptHTTP2:   true,
+		// All requests share a connection, and a watch may be silent for hours:
+		// without pings a dead one would look like a quiet one.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: t.config.PingAfter, PingTimeout: t.config.PingTimeout},
+	}
+	t.own = append(t.own, own)
+	return own, nil
+}
+
+// release closes what is idle now; what is in use closes when it has been idle
+// for a while.
+func (t *cluster) release() {
+	for _, own := range t.own {
+		own.CloseIdleConnections()
+	}
+}
+
+func (t *cluster) touch() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.used = t.config.Now()
+}
+
+// hold marks the tenant as in use until the function that it returns is called.
+func (t *cluster) hold() (done func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.calls++
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.calls--
+		t.used = t.config.Now()
+	}
+}
+
+func (t *cluster) lastUsed() (at time.Time, busy bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.used, t.calls > 0
+}
+
+// call runs one request within its time and says in words why it failed.
+func (t *cluster) call(ctx context.Context, step string, request func(context.Context) error) error {
+	defer t.hold()()
+	limited, cancel := context.WithTimeout(ctx, t.config.CallTimeout)
+	defer cancel()
+	return explain(ctx, step, request(limited))
+}

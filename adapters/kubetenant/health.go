@@ -1,0 +1,71 @@
+package kubetenant
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/version"
+)
+
+// Probe asks whether the API server is ready, and for its version.
+func (t *cluster) Probe(ctx context.Context) (v string, err error) {
+	err = t.call(ctx, "ask for readiness", func(ctx context.Context) error {
+		// A probe asks again by itself; waiting here would only hide the answer.
+		body, err := t.core.RESTClient().Get().AbsPath("/readyz").MaxRetries(0).Do(ctx).Raw()
+		if checks := failedChecks(body); err != nil && checks != "" {
+			return unreachable("The cluster's API server is not ready: "+checks+".", "ask for readiness", err)
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return t.version(ctx)
+}
+
+// failedChecks picks the names out of lines like "[-]etcd failed: reason withheld".
+func failedChecks(body []byte) string {
+	var names []string
+	for line := range strings.Lines(string(body[:min(len(body), 8192)])) {
+		if rest, ok := strings.CutPrefix(line, "[-]"); ok {
+			name, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+			names = append(names, name)
+		}
+	}
+	return listed(names)
+}
+
+// version is what the API server says it is, also where it emulates an older
+// one.
+func (t *cluster) version(ctx context.Context) (string, error) {
+	var info version.Info
+	err := t.call(ctx, "ask for the version", func(ctx context.Context) error {
+		body, err := t.core.RESTClient().Get().AbsPath("/version").SetHeader("Accept", "application/json").Do(ctx).Raw()
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(body, &info); err != nil {
+			return unreachable("What answers at the cluster's address is not a Kubernetes API server.", "ask for the version", err)
+		}
+		if !strings.HasPrefix(info.GitVersion, "v") {
+			return unreachable("The cluster's API server does not tell its version.", "ask for the version", errNoVersion)
+		}
+		return nil
+	})
+	return info.GitVersion, err
+}
+
+var errNoVersion = errors.New("no gitVersion in /version")
+
+const mostListed = 10
+
+// listed names a few things, and says how many more there are.
+func listed(names []string) string {
+	if more := len(names) - mostListed; more > 0 {
+		return strings.Join(names[:mostListed], ", ") + fmt.Sprintf(" and %d more", more)
+	}
+	return strings.Join(names, ", ")
+}
