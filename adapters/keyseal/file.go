@@ -40,7 +40,7 @@ func load(path string) (*Sealer, error) {
 		return nil, fault.Internal.New("key_file_unreadable",
 			"The key file %s cannot be read; let the account that runs KubeBYON own it.", path).Because(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
 		return nil, fault.Internal.New("key_file_unreadable", "The key file %s is not a file.", path).Because(err)
@@ -86,6 +86,6 @@ func syncDir(path string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	return d.Sync()
 }
