@@ -1,0 +1,103 @@
+package plane
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap/zapcore"
+	"k8s.io/klog/v2"
+
+	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/refusal"
+)
+
+const (
+	megabyte = 1 << 20
+
+	// storeQuota is where the store stops taking writes; Kubernetes compacts it every 5 minutes.
+	storeQuota = 2048 * megabyte
+)
+
+// store is the tenant's own etcd. It listens on a Unix socket in the tenant's private directory
+// and nowhere else: there is no peer to listen for, and nobody else on the machine can reach it.
+type store struct {
+	etcd *embed.Etcd
+	url  string
+}
+
+// startStore returns as soon as the socket is there. The API server may connect right away and
+// initialise while the single member still elects itself.
+func startStore(c Config) (*store, error) {
+	s := &store{url: "unix://" + c.Dir.SocketPath("etcd.sock")}
+	config, err := s.config(c)
+	if err != nil {
+		return nil, err
+	}
+	s.etcd, err = embed.StartEtcd(config)
+	if err != nil {
+		return nil, refusal.New("The store in %s cannot be opened: %v.", config.Dir, err).Because(err)
+	}
+	return s, nil
+}
+
+func (s *store) config(c Config) (*embed.Config, error) {
+	clients, err := url.Parse(s.url)
+	if err != nil {
+		return nil, fmt.Errorf("name the socket: %w", err)
+	}
+	// Only names: nothing listens there and nobody asks for them, but etcd wants some, and keeps
+	// the second for ever.
+	advertised, peers := url.URL{Scheme: "http", Host: "127.0.0.1:2379"}, url.URL{Scheme: "http", Host: "127.0.0.1:2380"}
+
+	config := embed.NewConfig()
+	config.Name = "plane"
+	config.Dir = c.Dir.Path("etcd")
+	config.ListenClientUrls = []url.URL{*clients}
+	config.AdvertiseClientUrls = []url.URL{advertised}
+	config.ListenPeerUrls = nil
+	config.AdvertisePeerUrls = []url.URL{peers}
+	config.InitialCluster = config.InitialClusterFromName(config.Name)
+	config.UnsafeNoFsync = c.NoFsync
+	config.QuotaBackendBytes = storeQuota
+	config.MaxWalFiles, config.MaxSnapFiles = 2, 2
+	// A single member waits for nobody: a short election is a fast start. The tick stays slow
+	// enough to cost an idle tenant nothing.
+	config.TickMs, config.ElectionMs = 50, 250
+	config.WarningUnaryRequestDuration = embed.DefaultWarningUnaryRequestDuration // 0 where unset: every request
+	config.ZapLoggerBuilder = embed.NewZapLoggerBuilder(c.Log.Zap(zapcore.WarnLevel, func(line string) {
+		c.Dying(fmt.Sprintf("The store in %s gave up: %s.", config.Dir, strings.TrimSuffix(line, ".")))
+	}))
+	return config, nil
+}
+
+// ready waits until the store takes writes.
+func (s *store) ready(ctx context.Context) error {
+	select {
+	case <-s.etcd.Server.ReadyNotify():
+		return nil
+	case err := <-s.etcd.Err():
+		return fmt.Errorf("serve the store: %w", err)
+	case <-s.etcd.Server.StopNotify():
+		return fmt.Errorf("the store stopped by itself")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stop closes the files. Clients that still hold a stream are not waited for: they are all in
+// this process, and what was acknowledged is on disk already.
+func (s *store) stop(patience time.Duration) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.etcd.Server.HardStop()
+	}()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		klog.InfoS("The store did not close in time")
+	}
+}
