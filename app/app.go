@@ -6,7 +6,6 @@ package app
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
 	"net/http"
 
 	"go.uber.org/fx"
@@ -26,6 +25,10 @@ import (
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
 
+// Document describes the API without a platform: OpenAPI release "3.1" or "3.0",
+// in format "yaml" or "json".
+func Document(release, format string) ([]byte, error) { return httpapi.Document(release, format) }
+
 // App is a platform that has not started yet, is running, or has stopped.
 type App struct {
 	// Handler serves the API. Mount it in your own server, or use httpapi.NewServer.
@@ -39,7 +42,8 @@ type App struct {
 	Nodes    *nodes.Service
 	Overview *overview.Service
 
-	fx *fx.App
+	fx       *fx.App
+	draining draining
 }
 
 // backends are the ports that somebody must back.
@@ -69,7 +73,7 @@ func New(c Config, options ...fx.Option) (*App, error) {
 	a := new(App)
 	a.fx = fx.New(
 		fx.WithLogger(func() fxevent.Logger { return quiet{c.Log} }),
-		fx.Supply(c.Log, c),
+		fx.Supply(c.Log, c, &a.draining),
 		fx.Options(options...),
 		fx.Provide(newPlatform),
 		fx.Invoke(func(lc fx.Lifecycle, p *platform) {
@@ -96,30 +100,3 @@ func (a *App) Stop(ctx context.Context) error {
 	defer cancel()
 	return a.fx.Stop(ctx)
 }
-
-// Handler of the API is built from services; a document needs none.
-func newHandler(c Config, b backends, s httpapi.Services) (http.Handler, error) {
-	conf := c.HTTP
-	conf.Log, conf.Now, conf.Random = c.Log.With("part", "http"), c.Now, c.Random
-	conf.Ready = func(ctx context.Context) map[string]error {
-		return map[string]error{"database": b.Store.Ping(ctx), "broker": ping(ctx, b.Bus), "backend": ping(ctx, b.Provisioner)}
-	}
-	h, err := httpapi.New(conf, s)
-	if err != nil {
-		return nil, fmt.Errorf("build the API: %w", err)
-	}
-	return h, nil
-}
-
-// pinger is what a backend may add to its port to take part in readiness.
-type pinger interface {
-	Ping(ctx context.Context) error
-}
-
-func ping(ctx context.Context, backend any) error {
-	if p, ok := backend.(pinger); ok {
-		return p.Ping(ctx)
-	}
-	return nil
-}
-

@@ -49,7 +49,7 @@ type platform struct {
 	wg         sync.WaitGroup
 }
 
-func newPlatform(c Config, b backends) (*platform, error) {
+func newPlatform(c Config, b backends, d *draining) (*platform, error) {
 	p := &platform{config: c, backends: b}
 	// Three bells: a commit may have filled the outbox, a message may mean a job,
 	// a settled job may mean a cluster to watch.
@@ -60,10 +60,12 @@ func newPlatform(c Config, b backends) (*platform, error) {
 	if err := p.newBackground(outbox, jobs, settled); err != nil {
 		return nil, err
 	}
-	var err error
-	p.handler, err = newHandler(c, b, httpapi.Services{
+	conf := c.HTTP
+	conf.Log, conf.Now, conf.Random, conf.Ready = c.part("http"), c.Now, c.Random, b.readiness(d)
+	h, err := httpapi.New(conf, httpapi.Services{
 		Identity: p.identity, Clusters: p.clusters, Tokens: p.tokens, Nodes: p.nodes, Overview: p.overview,
 	})
+	p.handler = h
 	return p, err
 }
 

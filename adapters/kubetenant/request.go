@@ -16,6 +16,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 
@@ -129,7 +130,7 @@ func parseSubject(request *x509.CertificateRequest) (nodeName string, err error)
 // DecideJoin approves or denies a pending join request, and nothing else: a
 // name that belongs to another kind of request by now is refused.
 func (t *cluster) DecideJoin(ctx context.Context, requestName string, approve bool, reason string) error {
-	if !isNodeName(requestName) { // requests are named by the same rule
+	if requestName == "" || len(path.IsValidPathSegmentName(requestName)) > 0 { // the only rule for their names
 		return nil
 	}
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {

@@ -78,7 +78,7 @@ func Modules(c Config) (fx.Option, error) {
 		fx.Supply(planeprovision.Config{
 			Dir: filepath.Join(c.DataDir, "planes"), Binary: c.Localplane, Log: c.Log.With("part", "planes"), Now: c.Now,
 		}), planeprovision.Module,
-		fx.Supply(kubetenant.Config{Log: c.Log.With("part", "tenant"), Now: c.Now}), kubetenant.Module,
+		kubetenant.Module(kubetenant.Config{Log: c.Log.With("part", "tenant"), Now: c.Now}),
 		gobus.Module,
 		app.Use[seal.Sealer](sealer),
 		app.Use[passwords.Hasher](hasher),

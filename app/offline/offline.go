@@ -30,7 +30,8 @@ func Migrate(ctx context.Context, databaseURL string, log *slog.Logger) (version
 	if err := s.Migrate(ctx); err != nil {
 		return 0, err
 	}
-	return s.SchemaVersion(ctx)
+	version, _, err = s.SchemaVersion(ctx)
+	return version, err
 }
 
 // Accounts administers the accounts of one database.

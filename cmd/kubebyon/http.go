@@ -62,16 +62,17 @@ func (f *httpFlags) server(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // jobFlags say how work on clusters is done.
-type jobFlags struct{ concurrency, lease, attempts, perUser int }
+type jobFlags struct{ concurrency, lease, attempts, deadline, perUser int }
 
 func (j *jobFlags) register(fs *pflag.FlagSet) {
 	fs.IntVar(&j.concurrency, "worker-concurrency", 4, "how many clusters are worked on at once")
 	fs.IntVar(&j.lease, "job-lease-seconds", 60, "after how long without news a job is taken from its worker")
 	fs.IntVar(&j.attempts, "job-max-attempts", 8, "how often a job is tried after passing errors")
+	fs.IntVar(&j.deadline, "job-deadline-seconds", 300, "how long one try may take; a control plane that is not ready by then is in error")
 	fs.IntVar(&j.perUser, "max-clusters-per-user", 50, "how many clusters a user may have; admins have no limit")
 }
 
 func (j *jobFlags) apply(c *app.Config) {
 	c.WorkerConcurrency, c.JobMaxAttempts, c.MaxClustersPerUser = j.concurrency, j.attempts, j.perUser
-	c.JobLease = time.Duration(j.lease) * time.Second
+	c.JobLease, c.JobDeadline = time.Duration(j.lease)*time.Second, time.Duration(j.deadline)*time.Second
 }

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"fmt"
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/kubebyon/kubebyon/app"
 )
 
 func openapiCommand() *cobra.Command {
-	var format, release string
+	var format, release, output string
 	cmd := &cobra.Command{
 		Use: "openapi", Short: "Print the API's OpenAPI document", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -15,11 +18,18 @@ func openapiCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = cmd.OutOrStdout().Write(doc)
-			return err
+			if output == "" {
+				_, err = cmd.OutOrStdout().Write(doc)
+				return err
+			}
+			if err := os.WriteFile(output, doc, 0o644); err != nil { //nolint:gosec // a public document, to be read by all
+				return fmt.Errorf("write the document: %w", err)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().Var(oneOf(&format, "yaml", "yaml", "json"), "format", "yaml or json")
 	cmd.Flags().Var(oneOf(&release, "3.1", "3.1", "3.0"), "openapi", "3.1, or 3.0 for generators that need it")
+	cmd.Flags().StringVar(&output, "output", "", "the file to write; empty: standard output")
 	return cmd
 }
