@@ -3,6 +3,7 @@ package bunstore
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 func TestSQLite(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, storetest.Harness{
-		New:    func(t *testing.T) store.Store { return openSQLite(t, filepath.Join(t.TempDir(), "kubebyon.db")) },
+		New:    func(t *testing.T) store.Store { return openSQLite(t) },
 		Serial: true,
 		Why:    "SQLite has one writer",
 	})
@@ -43,14 +44,37 @@ func TestPostgres(t *testing.T) {
 	storetest.Run(t, storetest.Harness{New: func(t *testing.T) store.Store { return openPostgres(t) }})
 }
 
-func openSQLite(t testing.TB, path string) *Store {
+// openSQLite returns a store on a new file with empty tables.
+func openSQLite(t testing.TB) *Store {
 	t.Helper()
-	s := open(t, "sqlite:"+path)
-	if err := s.Migrate(t.Context()); err != nil {
+	made, err := migratedFile()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	path := filepath.Join(t.TempDir(), "kubebyon.db")
+	if err := os.WriteFile(path, made, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, "sqlite:"+path)
 }
+
+// migratedFile is what a database file holds after the migrations.
+var migratedFile = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "bunstore")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "template.db")
+	s, err := New(Config{URL: "sqlite:" + path})
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(s.Start(context.Background()), s.Close()); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
 
 // openPostgres returns a store on a schema that is empty but for its tables.
 func openPostgres(t testing.TB) *Store {
@@ -214,4 +238,21 @@ func (p *schemaPool) admin(do func(s *Store) error) {
 	if err != nil {
 		panic(err)
 	}
+}
+
+// forEach runs a test on each database. Its fresh returns the URL of a new
+// database without tables.
+func forEach(t *testing.T, test func(t *testing.T, fresh string)) {
+	t.Helper()
+	t.Parallel()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		test(t, "sqlite:"+filepath.Join(t.TempDir(), "kubebyon.db"))
+	})
+	t.Run("Postgres", func(t *testing.T) {
+		t.Parallel()
+		postgresURL(t)
+		name := schemas.empty(t)
+		test(t, inSchema(schemas.url, name))
+	})
 }

@@ -33,7 +33,8 @@ func (postgres) migrations() migrations {
 
 func (f sqliteFile) migrations() migrations {
 	return migrations{goose.DialectSQLite3, "migrations/sqlite", func(context.Context, *sql.DB) (lock.SessionLocker, error) {
-		return &fileLock{uri: f.uri(f.path+"-migrate", "_txlock", "exclusive")}, nil
+		path := f.path + "-migrate"
+		return &fileLock{uri: f.uri(path, "_txlock", "exclusive")}, private(path)
 	}}
 }
 
@@ -45,13 +46,16 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find migrations: %w", err)
 	}
-	return s.migrate(ctx, m, files)
-}
-
-func (s *Store) migrate(ctx context.Context, m migrations, files fs.FS) error {
 	if err := s.refuseNewer(ctx); err != nil {
 		return err
 	}
+	if err := s.apply(ctx, m, files); err != nil {
+		return err
+	}
+	return s.refuseNewer(ctx) // another program may have been the one to migrate
+}
+
+func (s *Store) apply(ctx context.Context, m migrations, files fs.FS) error {
 	locker, err := m.locker(ctx, s.writer.DB)
 	if err != nil {
 		return err
@@ -68,7 +72,7 @@ func (s *Store) migrate(ctx context.Context, m migrations, files fs.FS) error {
 	if err != nil {
 		return fmt.Errorf("migrate the database: %w", err)
 	}
-	return s.refuseNewer(ctx) // another program may have been the one to migrate
+	return nil
 }
 
 // SchemaVersion returns the version of the database's tables, zero if it has
@@ -97,7 +101,7 @@ func (m migrations) newest() (version int64, err error) {
 func (s *Store) refuseNewer(ctx context.Context) error {
 	current, known, err := s.SchemaVersion(ctx)
 	if err != nil {
-		return s.engine.explain(err)
+		return fmt.Errorf("read the version of the database's tables: %w", err)
 	}
 	if current > known {
 		return fmt.Errorf("the database was written by a newer KubeBYON (schema %d; this program knows up to %d); run that version, or restore a backup that this one made", current, known)
@@ -109,7 +113,7 @@ func (s *Store) refuseNewer(ctx context.Context) error {
 // schemas of one database do not wait for each other.
 func schemaLock(ctx context.Context, db *sql.DB) (lock.SessionLocker, error) {
 	var id int64
-	if err := db.QueryRowContext(ctx, "SELECT hashtextextended('kubebyon migrations ' || current_schema(), 0)").Scan(&id); err != nil {
+	if err := db.QueryRowContext(ctx, "SELECT hashtextextended('kubebyon migrations ' || coalesce(current_schema(), ''), 0)").Scan(&id); err != nil {
 		return nil, fmt.Errorf("find the database's schema: %w", err)
 	}
 	l, err := lock.NewPostgresSessionLocker(lock.WithLockID(id), lock.WithLockTimeout(1, 600), lock.WithUnlockTimeout(1, 10))

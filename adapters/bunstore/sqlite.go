@@ -1,6 +1,7 @@
 package bunstore
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"database/sql"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
@@ -35,7 +34,7 @@ func newSQLite(cfg Config, rest string) (*Store, error) {
 		return nil, fmt.Errorf("find the database file: %w", err)
 	}
 	engine := sqliteFile{path}
-	writer, err := engine.pool(1, "_txlock", "immediate", "_pragma", "journal_mode(WAL)")
+	writer, err := engine.pool(1, "_txlock", "immediate", "_pragma", "journal_mode(WAL)", "_pragma", "synchronous(FULL)")
 	if err != nil {
 		return nil, err
 	}
@@ -67,23 +66,32 @@ func (sqliteFile) uri(path string, options ...string) string {
 	return u.String()
 }
 
-// prepare makes the file readable by its owner only; SQLite gives the files
-// that it puts beside it the same mode. A file that exists is not opened here:
-// closing it would drop the locks that this process has on it.
+// prepare lets only the owner read the database. SQLite gives the files that it
+// puts beside it the same mode.
 func (f sqliteFile) prepare() error {
-	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err == nil {
-		return file.Close()
-	}
-	if !errors.Is(err, fs.ErrExist) {
-		return f.explain(err)
-	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
+	for _, suffix := range []string{"-wal", "-shm"} {
 		if err := restrict(f.path + suffix); err != nil {
 			return f.explain(err)
 		}
 	}
+	if err := private(f.path); err != nil {
+		return f.explain(err)
+	}
 	return nil
+}
+
+// private makes a file that only its owner may read, or makes one that is there
+// so. It does not open that one: closing it would drop the locks that this
+// process has on it.
+func private(path string) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return restrict(path)
+	}
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 func restrict(path string) error {
