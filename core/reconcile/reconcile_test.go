@@ -1,0 +1,690 @@
+package reconcile_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kubebyon/kubebyon/adapters/memprovision"
+	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/coretest"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/reconcile"
+	"github.com/kubebyon/kubebyon/ports/bus"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+func TestAWorkerIsNotMadeWithoutWhatItNeeds(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		for name, drop := range map[string]func(*reconcile.Deps){
+			"Store": func(d *reconcile.Deps) { d.Store = nil }, "Provisioner": func(d *reconcile.Deps) { d.Provisioner = nil },
+			"Log": func(d *reconcile.Deps) { d.Log = nil }, "Now": func(d *reconcile.Deps) { d.Now = nil }, "Random": func(d *reconcile.Deps) { d.Random = nil },
+			"Jobs": func(d *reconcile.Deps) { d.Jobs = nil }, "Settled": func(d *reconcile.Deps) { d.Settled = nil }, "Name": func(d *reconcile.Deps) { d.Name = "" },
+			"Lease": func(d *reconcile.Deps) { d.Lease = 0 }, "MaxAttempts": func(d *reconcile.Deps) { d.MaxAttempts = 0 }, "Deadline": func(d *reconcile.Deps) { d.Deadline = 0 },
+		} {
+			d := w.deps("w")
+			drop(&d)
+			if _, err := reconcile.New(d); err == nil {
+				t.Errorf("made without %s", name)
+			}
+		}
+	})
+}
+
+func TestAClusterThatIsAskedForBecomesReadyStageByStage(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: 4 * time.Second})
+		c := w.create(t, "demo")
+		w.run(t, "w")
+		var stages []string
+		until(t, "ready", 10*time.Second, func() bool {
+			_, ops := w.work(t)
+			if s := ops[0].Status + "/" + ops[0].Stage; !slices.Contains(stages, s) {
+				stages = append(stages, s)
+			}
+			return w.status(t, c) == clusters.Ready && w.settled.Load() == 1
+		})
+		if got := strings.Join(stages, " "); got != "running/starting_control_plane running/waiting_control_plane succeeded/done" {
+			t.Errorf("stages %s", got)
+		}
+		got, err := w.Get(w.ctx, c)
+		if err != nil || got.APIEndpoint == "" || got.ObservedGeneration != 1 || got.KubeconfigAvailableAt == nil || got.ConnectionStatus != "kubeconfig_pending" {
+			t.Errorf("got %+v, %v", got, err)
+		}
+		jobs, ops := w.work(t)
+		if j := jobs[0]; j.Status != "succeeded" || j.AttemptCount != 1 || j.LastError != "" || j.FinishedAt == nil || j.LeasedUntil != nil || j.WorkerID != "" {
+			t.Errorf("job %+v", j)
+		}
+		if o := ops[0]; o.StartedAt == nil || o.FinishedAt == nil || o.ErrorMessage != "" {
+			t.Errorf("operation %+v", o)
+		}
+		if ev := w.events(t); !slices.Equal(ev, []string{"create_requested success by user", "create_succeeded success by system"}) {
+			t.Errorf("events %v", ev)
+		}
+	})
+}
+
+func TestAPassingErrorIsToldAndTriedAgainEverMoreSlowly(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var tries []time.Time
+		flaky := hooked{Provisioner: w.planes, apply: func(context.Context, provision.Want) error {
+			if tries = append(tries, time.Now()); len(tries) <= 5 {
+				return fault.Unavailable.New("host_busy", "The host does not answer.")
+			}
+			return nil
+		}}
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = flaky })
+		until(t, "failed once", time.Second, func() bool { return len(tries) == 1 })
+		jobs, ops := w.work(t)
+		if jobs[0].Status != "pending" || jobs[0].LastError != "The host does not answer." || ops[0].Status != "running" || ops[0].ErrorMessage != "The host does not answer." {
+			t.Errorf("after the first: %+v, %+v", jobs[0], ops[0])
+		}
+		if w.status(t, c) != clusters.Provisioning {
+			t.Errorf("the cluster is %s already", w.status(t, c))
+		}
+		w.untilStatus(t, c, clusters.Ready, time.Hour)
+		for i := 1; i < len(tries); i++ {
+			most := time.Second << (i - 1)
+			if gap := tries[i].Sub(tries[i-1]); gap < most/2-time.Millisecond || gap > most+20*time.Millisecond {
+				t.Errorf("the pause before try %d was %v", i+1, gap)
+			}
+		}
+		jobs, ops = w.work(t)
+		if jobs[0].AttemptCount != 6 || jobs[0].LastError != "" || ops[0].ErrorMessage != "" {
+			t.Errorf("in the end: %+v, %+v", jobs[0], ops[0])
+		}
+	})
+}
+
+func TestAnErrorThatStaysEndsTheJobAfterTheLastAttempt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{ApplyError: fmt.Errorf("helm: password=hunter2: %w", errors.New("refused"))})
+		c := w.create(t, "demo")
+		w.run(t, "w")
+		w.untilStatus(t, c, clusters.Error, time.Hour)
+		jobs, ops := w.work(t)
+		if jobs[0].Status != "failed" || jobs[0].AttemptCount != attempts || ops[0].Status != "failed" || ops[0].ErrorMessage == "" {
+			t.Errorf("%+v, %+v", jobs[0], ops[0])
+		}
+		if dump := coretest.Dump(w.store); strings.Contains(dump, "hunter2") || strings.Contains(dump, "refused") {
+			t.Error("the text of an unknown error is shown to people")
+		}
+		if !strings.Contains(w.log.String(), "refused") {
+			t.Error("the log does not say what happened")
+		}
+	})
+}
+
+func TestAPermanentFailureIsToldAtOnceAndAnUpdateTriesAgain(t *testing.T) {
+	for name, script := range map[string]memprovision.Script{
+		"will not arrive": {Fails: "The image does not exist.", Takes: time.Second},
+		"cannot arrive":   {ApplyError: fault.Invalid.New("bad_want", "The image does not exist.")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.planes.PlayAll(script)
+				c := w.create(t, "demo")
+				w.run(t, "w")
+				w.untilStatus(t, c, clusters.Error, 3*time.Second)
+				got, _ := w.Get(w.ctx, c)
+				jobs, _ := w.work(t)
+				if got.LastErrorMessage != "The image does not exist." || got.ConnectionStatus != "error" || jobs[0].AttemptCount != 1 || jobs[0].LastError != "The image does not exist." {
+					t.Errorf("%+v, %+v", got, jobs[0])
+				}
+				if ev := w.events(t); ev[len(ev)-1] != "create_failed failure by system" {
+					t.Errorf("events %v", ev)
+				}
+				w.planes.PlayAll(memprovision.Script{})
+				if _, err := w.Update(w.ctx, c, clusters.Settings{}); err != nil {
+					t.Fatal(err)
+				}
+				w.untilStatus(t, c, clusters.Ready, 3*time.Second)
+				if got, _ := w.Get(w.ctx, c); got.LastErrorMessage != "" || got.ConnectionStatus != "kubeconfig_pending" || got.ObservedGeneration != 2 {
+					t.Errorf("got %+v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestAPlaneThatIsNeverReadyIsGivenUpWithWordsAtTheDeadline(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Never: true})
+		c := w.create(t, "demo")
+		w.run(t, "w")
+		if took := w.untilStatus(t, c, clusters.Error, time.Hour); took < deadline || took > deadline+time.Second {
+			t.Errorf("it took %v", took)
+		}
+		got, _ := w.Get(w.ctx, c)
+		if got.LastErrorMessage != "The control plane did not get ready in time. It was at the stage starting_control_plane." {
+			t.Errorf("it says %q", got.LastErrorMessage)
+		}
+	})
+}
+
+func TestAnApplyThatHangsIsGivenUpAtTheDeadline(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		hangs := hooked{Provisioner: w.planes, apply: func(ctx context.Context, _ provision.Want) error { <-ctx.Done(); return ctx.Err() }}
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = hangs })
+		w.untilStatus(t, c, clusters.Error, deadline+time.Second)
+		if got, _ := w.Get(w.ctx, c); !strings.Contains(got.LastErrorMessage, "in time") {
+			t.Errorf("it says %q", got.LastErrorMessage)
+		}
+	})
+}
+
+func TestDeletingDuringCreationTakesItsPlace(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Never: true})
+		c := w.create(t, "demo")
+		w.run(t, "w")
+		time.Sleep(3 * time.Second)
+		if _, err := w.Delete(w.ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		w.untilStatus(t, c, clusters.Deleted, 3*time.Second)
+		synctest.Wait()
+		jobs, ops := w.work(t)
+		if jobs[0].Status != "failed" || !strings.Contains(ops[0].ErrorMessage, "being deleted") || jobs[1].Status != "succeeded" || ops[1].Stage != "done" || len(w.planes.Clusters()) != 0 {
+			t.Errorf("%+v, %+v", jobs, ops)
+		}
+		if ev := w.events(t); !slices.Equal(ev[2:], []string{"create_failed failure by system", "delete_succeeded success by system"}) {
+			t.Errorf("events %v", ev)
+		}
+		w.planes.PlayAll(memprovision.Script{})
+		w.untilStatus(t, w.create(t, "demo"), clusters.Ready, time.Second)
+	})
+}
+
+// TestAFailureDoesNotUndoTheWishToDelete: the failed job comes first, and the
+// delete job behind it must still find a cluster that is to be deleted.
+func TestAFailureDoesNotUndoTheWishToDelete(t *testing.T) {
+	for name, result := range map[string]error{
+		"permanent": fault.Invalid.New("bad_want", "That cannot be."), "passing": fault.Unavailable.New("host_busy", "The host does not answer."),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				var c id.Cluster
+				once := sync.OnceFunc(func() {
+					if _, err := w.Delete(w.ctx, c); err != nil {
+						t.Error(err)
+					}
+				})
+				fails := hooked{Provisioner: w.planes, apply: func(context.Context, provision.Want) error { once(); return result }}
+				c = w.create(t, "demo")
+				w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner, d.MaxAttempts = fails, 1 })
+				w.untilStatus(t, c, clusters.Deleted, 10*time.Second)
+			})
+		})
+	}
+}
+
+func TestAChangeOfMindDuringCreationIsFollowed(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: 5 * time.Second})
+		c := w.create(t, "demo")
+		w.run(t, "w")
+		time.Sleep(2 * time.Second)
+		if _, err := w.Update(w.ctx, c, clusters.Settings{ControlPlaneHost: ptr("k8s.example.org")}); err != nil {
+			t.Fatal(err)
+		}
+		if took := until(t, "applied", 2*time.Second, func() bool { return len(w.planes.Applied()) == 2 }); took > time.Second+50*time.Millisecond {
+			t.Errorf("it took %v to notice", took)
+		}
+		until(t, "all done", 20*time.Second, func() bool { return w.settled.Load() == 2 })
+		got, _ := w.Get(w.ctx, c)
+		jobs, _ := w.work(t)
+		if got.Status != "ready" || got.ObservedGeneration != 2 || !strings.Contains(got.APIEndpoint, "k8s.example.org") || jobs[0].Status != "succeeded" || jobs[1].Status != "succeeded" {
+			t.Errorf("%+v, %+v", got, jobs)
+		}
+		if ev := w.events(t); !slices.Equal(ev[2:], []string{"create_succeeded success by system", "settings_updated success by system"}) {
+			t.Errorf("events %v", ev)
+		}
+	})
+}
+
+func TestOneClusterHasOneWorkerAtATimeAndTwoClustersTwo(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var mu sync.Mutex
+		busy, most, crossed := map[id.Cluster]int{}, 0, false
+		watching := hooked{Provisioner: w.planes, apply: func(_ context.Context, want provision.Want) error {
+			mu.Lock()
+			busy[want.ID]++
+			crossed = crossed || busy[want.ID] > 1
+			most = max(most, len(busy))
+			mu.Unlock()
+			time.Sleep(2 * time.Second) // the work
+			mu.Lock()
+			defer mu.Unlock()
+			if busy[want.ID]--; busy[want.ID] == 0 {
+				delete(busy, want.ID)
+			}
+			return nil
+		}}
+		a, b := w.create(t, "a"), w.create(t, "b")
+		for i := range 4 {
+			for _, c := range []id.Cluster{a, b} {
+				if _, err := w.Update(w.ctx, c, clusters.Settings{ControlPlaneHost: ptr(fmt.Sprintf("h%d.example", i))}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for i := range 4 {
+			w.run(t, fmt.Sprint("w", i), func(d *reconcile.Deps) { d.Provisioner = watching })
+		}
+		until(t, "all done", 2*time.Minute, func() bool { return w.settled.Load() == 10 })
+		mu.Lock()
+		defer mu.Unlock()
+		if crossed || most != 2 {
+			t.Errorf("two workers met at one cluster: %v; %d clusters at once", crossed, most)
+		}
+	})
+}
+
+func TestALostLeaseEndsTheAttemptAndLeavesTheJobToTheOther(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		ended := make(chan error, 1)
+		hangs := hooked{Provisioner: w.planes, apply: func(ctx context.Context, _ provision.Want) error {
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return ctx.Err()
+		}}
+		c := w.create(t, "demo")
+		w.run(t, "slow", func(d *reconcile.Deps) { d.Provisioner = hangs })
+		synctest.Wait()
+		w.tx(t, func(ctx context.Context, tx store.Tx) error { // what the end of its lease would do
+			_, err := tx.Jobs().ReleaseWorker(ctx, "slow", now())
+			return err
+		})
+		w.run(t, "quick")
+		w.untilStatus(t, c, clusters.Ready, time.Second)
+		began := time.Now()
+		if err := <-ended; err == nil || time.Since(began) > lease/3 {
+			t.Errorf("the slow one went on for %v: %v", time.Since(began), err)
+		}
+		synctest.Wait()
+		jobs, _ := w.work(t)
+		if jobs[0].Status != "succeeded" || jobs[0].AttemptCount != 2 || w.status(t, c) != clusters.Ready {
+			t.Errorf("the slow one had the last word: %+v", jobs[0])
+		}
+	})
+}
+
+func TestALongAttemptKeepsItsLease(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: 5 * lease})
+		c := w.create(t, "demo")
+		w.run(t, "a")
+		w.run(t, "b")
+		w.untilStatus(t, c, clusters.Ready, 6*lease)
+		if jobs, _ := w.work(t); jobs[0].AttemptCount != 1 {
+			t.Errorf("it took %d attempts", jobs[0].AttemptCount)
+		}
+	})
+}
+
+// faulty fails every transaction while broken.
+type faulty struct {
+	store.Store
+	broken atomic.Bool
+	hangs  bool
+}
+
+var errDown = errors.New("the database is down")
+
+func (f *faulty) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	if err := f.fail(ctx); err != nil {
+		return err
+	}
+	return f.Store.InTx(ctx, do)
+}
+
+func (f *faulty) View(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	if err := f.fail(ctx); err != nil {
+		return err
+	}
+	return f.Store.View(ctx, do)
+}
+
+func (f *faulty) fail(ctx context.Context) error {
+	if !f.broken.Load() {
+		return nil
+	}
+	if f.hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return errDown
+}
+
+// TestAWorkerThatCannotRenewStopsBeforeAnotherMayBegin: else both would move
+// one cluster's world.
+func TestAWorkerThatCannotRenewStopsBeforeAnotherMayBegin(t *testing.T) {
+	for name, hangs := range map[string]bool{"refused": false, "hanging": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				began, ended := time.Now(), make(chan time.Duration, 1)
+				busy := hooked{Provisioner: w.planes, apply: func(ctx context.Context, _ provision.Want) error {
+					<-ctx.Done()
+					ended <- time.Since(began)
+					return ctx.Err()
+				}}
+				down := &faulty{Store: w.store, hangs: hangs}
+				c := w.create(t, "demo")
+				w.run(t, "cut-off", func(d *reconcile.Deps) { d.Provisioner, d.Store = busy, down })
+				synctest.Wait()
+				down.broken.Store(true)
+				w.run(t, "other")
+				if after := <-ended; after > lease {
+					t.Errorf("it went on for %v on a lease of %v", after, lease)
+				}
+				w.untilStatus(t, c, clusters.Ready, lease)
+				down.broken.Store(false)
+			})
+		})
+	}
+}
+
+func TestAHiccupOfTheStoreDoesNotEndAnAttempt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: 2 * lease})
+		flaky := &faulty{Store: w.store}
+		var attempts atomic.Int64
+		slow := hooked{Provisioner: w.planes, apply: func(ctx context.Context, _ provision.Want) error {
+			attempts.Add(1)
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(2 * lease):
+				return nil
+			}
+		}}
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner, d.Store = slow, flaky })
+		time.Sleep(lease/3 - time.Second)
+		flaky.broken.Store(true) // the first renewal fails
+		time.Sleep(2 * time.Second)
+		flaky.broken.Store(false)
+		w.untilStatus(t, c, clusters.Ready, 6*lease)
+		if attempts.Load() != 1 {
+			t.Errorf("%d attempts", attempts.Load())
+		}
+	})
+}
+
+// dying lets a number of transactions through and then none: the process has
+// been killed just there.
+type dying struct {
+	store.Store
+	left *atomic.Int64
+	dead func()
+}
+
+func (d dying) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	if d.left.Add(-1) < 0 {
+		d.dead()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return d.Store.InTx(ctx, do)
+}
+
+func TestWhereverAWorkerDiesAnotherFinishes(t *testing.T) {
+	for steps := range 9 {
+		for _, what := range []string{"create", "delete"} {
+			t.Run(fmt.Sprint(what, " after ", steps, " steps"), func(t *testing.T) {
+				inWorld(t, func(t *testing.T, w *world) {
+					w.planes.PlayAll(memprovision.Script{Takes: 2 * time.Second})
+					c, want := w.create(t, "demo"), clusters.Ready
+					if what == "delete" {
+						stop := w.run(t, "before")
+						w.untilStatus(t, c, clusters.Ready, 5*time.Second)
+						stop()
+						if _, err := w.Delete(w.ctx, c); err != nil {
+							t.Fatal(err)
+						}
+						want = clusters.Deleted
+					}
+					ctx, kill := context.WithCancel(t.Context())
+					left := &atomic.Int64{}
+					left.Store(int64(steps))
+					victim := w.worker(t, "victim", func(d *reconcile.Deps) { d.Store = dying{w.store, left, kill} })
+					var wg sync.WaitGroup
+					wg.Go(func() { victim.Run(ctx) })
+					time.Sleep(15 * time.Second)
+					kill()
+					wg.Wait()
+					w.run(t, "heir")
+					w.untilStatus(t, c, want, lease+10*time.Second)
+					until(t, "settled", lease+10*time.Second, func() bool {
+						jobs, _ := w.work(t)
+						return jobs[len(jobs)-1].Status == "succeeded"
+					})
+					if n := len(w.planes.Clusters()); (n == 1) != (want == clusters.Ready) {
+						t.Errorf("%d planes are there", n)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAWorkerThatIsStartedAgainGoesOnAtOnce(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.create(t, "demo")
+		w.tx(t, func(ctx context.Context, tx store.Tx) error { // a life that ended without a word
+			_, ok, err := tx.Jobs().Claim(ctx, "w", now(), now().Add(lease))
+			if !ok {
+				t.Error("no job")
+			}
+			return err
+		})
+		w.run(t, "w")
+		if took := w.untilStatus(t, c, clusters.Ready, lease); took > time.Second {
+			t.Errorf("it waited %v for its own lease", took)
+		}
+	})
+}
+
+func TestAGracefulStopPutsTheJobBackAndCostsNoAttempt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: time.Minute})
+		c := w.create(t, "demo")
+		for range 3 * attempts {
+			stop := w.run(t, "w")
+			time.Sleep(time.Second)
+			began := time.Now()
+			stop()
+			if time.Since(began) > time.Second {
+				t.Errorf("stopping took %v", time.Since(began))
+			}
+			jobs, ops := w.work(t)
+			if j := jobs[0]; j.Status != "pending" || j.LeasedUntil != nil || j.WorkerID != "" || j.NotBefore.After(now()) || j.AttemptCount != 0 || j.LastError != "" || ops[0].Status != "running" {
+				t.Fatalf("put back as %+v, %+v", j, ops[0])
+			}
+		}
+		w.run(t, "w")
+		w.untilStatus(t, c, clusters.Ready, 2*time.Minute)
+	})
+}
+
+func TestAJobThatKillsItsWorkersIsGivenUp(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.create(t, "demo")
+		for range attempts {
+			w.tx(t, func(ctx context.Context, tx store.Tx) error {
+				_, _, err := tx.Jobs().Claim(ctx, "victim", now(), now().Add(lease))
+				return err
+			})
+			time.Sleep(lease)
+		}
+		w.run(t, "w")
+		w.untilStatus(t, c, clusters.Error, 10*time.Second)
+		if jobs, _ := w.work(t); jobs[0].Status != "failed" || len(w.planes.Applied()) != 0 {
+			t.Errorf("%+v, applied %d times", jobs[0], len(w.planes.Applied()))
+		}
+	})
+}
+
+func TestARemovalThatIsBlockedSaysWhyAndIsTriedAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.create(t, "demo")
+		w.run(t, "w")
+		w.untilStatus(t, c, clusters.Ready, time.Second)
+		w.tx(t, func(ctx context.Context, tx store.Tx) error {
+			return tx.Nodes().Insert(ctx, store.Node{ID: id.New[id.NodeKind](now(), w.random()), ClusterID: c, Name: "w1"})
+		})
+		w.planes.PlayAll(memprovision.Script{DestroyError: fault.Unavailable.New("blocked", "A volume is still attached.")})
+		if _, err := w.Delete(w.ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "blocked twice", 10*time.Second, func() bool { jobs, _ := w.work(t); return jobs[1].AttemptCount >= 2 && jobs[1].Status == "pending" })
+		jobs, ops := w.work(t)
+		if jobs[1].LastError != "A volume is still attached." || ops[1].Stage != "deleting" || ops[1].ErrorMessage != "A volume is still attached." || w.status(t, c) != clusters.Deleting {
+			t.Errorf("%+v, %+v, %s", jobs[1], ops[1], w.status(t, c))
+		}
+		w.planes.PlayAll(memprovision.Script{})
+		w.untilStatus(t, c, clusters.Deleted, time.Minute)
+		w.tx(t, func(ctx context.Context, tx store.Tx) error {
+			left, err := tx.Nodes().OfCluster(ctx, c)
+			if len(left) != 0 {
+				t.Errorf("%d nodes are left", len(left))
+			}
+			return err
+		})
+	})
+}
+
+func TestARemovalThatFailsForGoodCanBeAskedForAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.MaxAttempts = 2 })
+		w.untilStatus(t, c, clusters.Ready, time.Second)
+		w.planes.PlayAll(memprovision.Script{DestroyError: errors.New("no")})
+		if _, err := w.Delete(w.ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		w.untilStatus(t, c, clusters.Error, time.Minute)
+		w.planes.PlayAll(memprovision.Script{})
+		if _, err := w.Delete(w.ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		w.untilStatus(t, c, clusters.Deleted, time.Second)
+		if ev := w.events(t); !slices.Contains(ev, "delete_failed failure by system") {
+			t.Errorf("events %v", ev)
+		}
+	})
+}
+
+func TestAJobOfAVanishedClusterIsDone(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.create(t, "demo")
+		w.tx(t, func(ctx context.Context, tx store.Tx) error {
+			rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), c)
+			gone := clusters.Of(rec)
+			gone.Vanish(now())
+			rec = gone.Record()
+			return errors.Join(err, tx.Clusters().Update(ctx, &rec))
+		})
+		w.run(t, "w")
+		until(t, "done", time.Second, func() bool { jobs, _ := w.work(t); return jobs[0].Status == "succeeded" })
+		if len(w.planes.Applied()) != 0 {
+			t.Error("a plane was made for nobody")
+		}
+	})
+}
+
+func TestALostMessageDelaysAJobButDoesNotLoseIt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		silent := func(d *reconcile.Deps) { d.Jobs = newBell() }
+		w.run(t, "w", silent)
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if took := w.untilStatus(t, w.create(t, "demo"), clusters.Ready, time.Minute); took > 5*time.Second || took == 0 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestAMessageWakesAWorker(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		bell := newBell()
+		own := func(d *reconcile.Deps) { d.Jobs = bell }
+		w.run(t, "w", own)
+		synctest.Wait()
+		c := w.create(t, "demo")
+		if err := w.worker(t, "other", own).Heard(t.Context(), bus.Message{}); err != nil {
+			t.Fatal(err)
+		}
+		if took := w.untilStatus(t, c, clusters.Ready, time.Minute); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// hasty says at once that nothing has changed, as the port allows.
+type hasty struct {
+	provision.Provisioner
+	looks atomic.Int64
+}
+
+func (h *hasty) Await(_ context.Context, _ id.Cluster, seen provision.Observed) (provision.Observed, error) {
+	return seen, nil
+}
+
+func (h *hasty) Observe(ctx context.Context, c id.Cluster) (provision.Observed, error) {
+	h.looks.Add(1)
+	return h.Provisioner.Observe(ctx, c)
+}
+
+func TestAProvisionerThatAnswersAtOnceIsNotAskedAllTheTime(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: 10 * time.Second})
+		h := &hasty{Provisioner: w.planes}
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = h })
+		w.untilStatus(t, c, clusters.Ready, 20*time.Second)
+		if n := h.looks.Load(); n > 100 {
+			t.Errorf("asked %d times in ten seconds", n)
+		}
+	})
+}
+
+func TestAPlaneThatGoesAwayWhileItIsMadeIsMadeAgain(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: 10 * time.Second})
+		c := w.create(t, "demo")
+		w.run(t, "w")
+		time.Sleep(2 * time.Second)
+		if err := w.planes.Destroy(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		w.untilStatus(t, c, clusters.Ready, time.Minute)
+	})
+}
+
+func TestAStoreThatIsDownIsWaitedForWithoutHaste(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		down := &faulty{Store: w.store}
+		down.broken.Store(true)
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Store = down })
+		time.Sleep(time.Minute)
+		if n := strings.Count(w.log.String(), "job not settled"); n < 10 || n > 100 {
+			t.Errorf("logged %d times in a minute", n)
+		}
+		down.broken.Store(false)
+		w.untilStatus(t, c, clusters.Ready, 10*time.Second)
+	})
+}
