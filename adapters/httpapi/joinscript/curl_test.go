@@ -94,7 +94,11 @@ func TestRealCurl(t *testing.T) {
 			if c.answer != nil {
 				m.p.Server = serveAPI(t, c.ca, c.from, c.until, c.answer)
 			}
-			o := m.join()
+			var args []string
+			if c.status != 0 {
+				args = []string{"--timeout=1"} // some wait for what does not come
+			}
+			o := m.join(args...)
 			o.says(t, c.status, c.says)
 			if c.status != 0 {
 				o.called(t, "!localplane")
@@ -122,6 +126,22 @@ func TestDatesAreReadRight(t *testing.T) {
 		got, err := run(sh, whole).CombinedOutput()
 		if err != nil || string(got) != want.String() {
 			t.Errorf("%s: %v: got\n%s\nwant\n%s", sh, err, got, want.String())
+		}
+	}
+}
+
+// Without a prefix the way up from a missing directory ends at nothing.
+func TestDirectoriesWithoutPrefix(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	script := strings.Replace(render(t, params()), `main "$@" </dev/null`, `root='' state=$1; make_dir ''; make_dir "$1/a/b"; cat "$1/manifest"`, 1)
+	if err := os.WriteFile(dir+"/manifest", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, sh := range shells(t)[:1] {
+		got, err := run(sh, script, dir).CombinedOutput()
+		if want := "dir\t" + dir + "/a\ndir\t" + dir + "/a/b\n"; err != nil || string(got) != want {
+			t.Errorf("%s: %v: got %q, want %q", sh, err, got, want)
 		}
 	}
 }

@@ -81,7 +81,7 @@ EOF
 }
 
 read_settings() {
-	log_file='' tmp='' child='' lock_dir='' step=0 steps=1 pause=0.1 reason=''
+	log_file='' tmp='' child='' lock_dir='' step=0 steps=1 pause=0.05 slow=0.25 reason=''
 	root=${KUBEBYON_ROOT:-}
 	root=${root%/}
 	hollow=${KUBEBYON_HOLLOW_NODE:-}
@@ -112,7 +112,7 @@ read_settings() {
 	# Commands that a login shell may not have on its path, least of all on RHEL.
 	PATH=$PATH:$root/usr/local/sbin:$root/usr/local/bin:$root/usr/sbin:$root/usr/bin:$root/sbin:$root/bin
 	export PATH
-	sleep 0.01 2>/dev/null || pause=1
+	sleep 0.01 2>/dev/null || pause=1 slow=1
 }
 
 read_options() {
@@ -282,7 +282,7 @@ await() {
 		if [ "$waited" -lt 10 ]; then
 			sleep "$pause"
 		else
-			sleep 1
+			sleep "$slow"
 		fi
 	done
 }
@@ -614,16 +614,24 @@ take_stage() {
 	case $stage in
 	discovered) note "the cluster has shown the right authority and knows the token" ;;
 	bootstrapped)
-		rm -f "$tmp/join.yaml" # the token has done its work
-		child=''
-		echo "$cluster_id $node_name" >"$node_dir/joined"
+		keep_hollow_node
 		note "the node has its own certificate"
 		;;
-	registered) note "the node is registered" ;;
+	registered)
+		keep_hollow_node
+		note "the node is registered"
+		;;
 	ready) note "the node is Ready" ;;
 	failed) hollow_failed "The hollow node could not join: ${stage_reason:-it gave no reason}." ;;
 	*) note "$stage${stage_reason:+: $stage_reason}" ;;
 	esac
+}
+
+# keep_hollow_node: from here on the node needs neither the token nor us.
+keep_hollow_node() {
+	rm -f "$tmp/join.yaml"
+	child=''
+	echo "$cluster_id $node_name" >"$node_dir/joined"
 }
 
 hollow_registered() {
@@ -643,7 +651,7 @@ hollow_ready() {
 }
 
 still_running() {
-	reason="${stage:+it is $stage, no more yet}${stage_reason:+ ($stage_reason)}"
+	reason="${stage:+so far it is $stage}${stage_reason:+ ($stage_reason)}"
 	reason=${reason:-it has not said anything yet}
 	finished "$launched" || return 0
 	read_stages # its last words may have come after the last look
@@ -846,7 +854,9 @@ record() {
 
 # make_dir PATH makes a directory that everyone may read.
 make_dir() {
-	[ ! -d "$root$1" ] || return 0
+	if [ -z "$1" ] || [ -d "$root$1" ]; then
+		return 0
+	fi
 	make_dir "${1%/*}"
 	mkdir "$root$1"
 	chmod 755 "$root$1"

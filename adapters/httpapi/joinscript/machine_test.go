@@ -258,7 +258,7 @@ func (m *machine) run(script string, args ...string) outcome {
 	m.t.Helper()
 	_ = os.Remove(m.notes + "/calls")
 	cmd := run(m.shell, script, args...)
-	cmd.Env = append([]string{"PATH=" + m.bin, "KUBEBYON_ROOT=" + m.root, "HOME=" + m.root + "/home", "KUBEBYON_TIMEOUT=1", "KUBEBYON_READY_TIMEOUT=1"}, m.env...)
+	cmd.Env = append([]string{"PATH=" + m.bin, "KUBEBYON_ROOT=" + m.root, "HOME=" + m.root + "/home", "KUBEBYON_TIMEOUT=60", "KUBEBYON_READY_TIMEOUT=60"}, m.env...)
 	said, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
 		m.t.Fatal(err)

@@ -181,7 +181,7 @@ func TestPlatforms(t *testing.T) {
 			set: func(m *machine) {
 				m.file("proc/swaps", "Filename\n/dev/sda2\n")
 				m.file("etc/fstab", "/dev/sda1 / ext4 x 0 1\n/dev/sda2 none swap sw 0 0\n# /dev/x none swap\n")
-				m.note("swap-units", "dev-sda2.swap loaded active active /dev/sda2\n")
+				m.note("swap-units", "dev-sda2.swap  loaded  active  /dev/sda2\n")
 			},
 			says: []string{"commented out in /etc/fstab", "turned off"}, calls: []string{"systemctl mask dev-sda2.swap", "swapoff -a"},
 		},
@@ -226,11 +226,11 @@ func TestPlatforms(t *testing.T) {
 		"an API server that is down": {
 			set: func(m *machine) {
 				m.note("api-fails", "7 Failed to connect to demo.example.com port 6443: Connection refused")
-			}, args: "--timeout=2", status: 1,
-			says: []string{"waiting for the API server at demo.example.com:6443 to answer: Failed to connect", "(1 s of 2 s)", "does not answer: Failed to connect"},
+			}, args: "--timeout=3", status: 1,
+			says: []string{"waiting for the API server at demo.example.com:6443 to answer: Failed to connect", " s of 3 s)", "does not answer: Failed to connect"},
 		},
 		"a cluster that is not prepared": {
-			set: func(m *machine) { m.note("code", "403") }, status: 1, says: []string{"not prepared for nodes to join yet (status 403)"},
+			set: func(m *machine) { m.note("code", "403") }, args: "--timeout=1", status: 1, says: []string{"not prepared for nodes to join yet (status 403)"},
 		},
 		"a checksum that does not match": {
 			set: func(m *machine) { m.note("mirror/dl.k8s.io/release/v1.36.3/bin/linux/amd64/kubelet", "evil") }, status: 1,
@@ -285,7 +285,7 @@ func TestPlatforms(t *testing.T) {
 				m.have("containerd", "ctr")
 				m.file("etc/containerd/config.toml", "SystemdCgroup = true\n")
 				m.note("no-cri", "")
-			}, status: 1, says: []string{"its part that serves Kubernetes (CRI) has not started", "| journal of containerd"},
+			}, args: "--timeout=1", status: 1, says: []string{"its part that serves Kubernetes (CRI) has not started", "| journal of containerd"},
 		},
 		"kubelet and kubeadm of a package": {
 			set: func(m *machine) { m.have("kubelet", "kubeadm"); m.note("kubelet-version", "v1.36.1") }, says: []string{"kubelet v1.36.1 is kept", "kubeadm v1.36.1 is kept"},
@@ -306,13 +306,13 @@ func TestPlatforms(t *testing.T) {
 		"a node that does not get Ready": {
 			set: func(m *machine) {
 				m.note("node", strings.NewReplacer("\"True\"", "\"False\"", "kubelet is posting ready status", "container runtime network not ready: \\\"cni\\\" plugin not initialized").Replace(ready))
-			}, status: 1,
+			}, args: "--ready-timeout=1", status: 1,
 			says:  []string{"has joined the cluster, but the node is not Ready after 1 s: container runtime network not ready: `cni` plugin not initialized", "install one in the cluster", "| journal of kubelet"},
 			calls: []string{"?pretty=true"},
 		},
 		"a node without conditions": {
-			set:    func(m *machine) { m.note("node", "{}") },
-			status: 1, says: []string{"the kubelet has not said how it is yet"},
+			set:  func(m *machine) { m.note("node", "{}") },
+			args: "--ready-timeout=1", status: 1, says: []string{"the kubelet has not said how it is yet"},
 		},
 		"a proxy": {
 			set:  func(m *machine) { m.env = []string{"HTTPS_PROXY=http://proxy.lan:3128", "NO_PROXY=10.0.0.0/8,.lan"} },
@@ -365,10 +365,10 @@ func TestConfigurationOfTheNode(t *testing.T) {
     - key: "slow"
       effect: PreferNoSchedule
 timeouts:
-  discovery: 1s
-  tlsBootstrap: 1s
+  discovery: 60s
+  tlsBootstrap: 60s
 `,
-		"v1.30.4": `  timeout: 1s
+		"v1.30.4": `  timeout: 60s
 nodeRegistration:
   name: "edge-1"
   criSocket: "unix:///run/containerd/containerd.sock"
@@ -405,7 +405,7 @@ func TestSpentTokenStopsBeforeAnythingChanges(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t, shells(t)[0])
 	m.note("cluster-info", `{"data": {"jws-kubeconfig-zzzzzz": "x", "kubeconfig": "y"}}`)
-	o := m.join()
+	o := m.join("--timeout=1")
 	o.says(t, 1, "does not know the token of this script", "Get a new join command from https://kubebyon.example.com")
 	o.called(t, "!systemctl enable", "!systemctl restart", "!modprobe", "!dl.k8s.io")
 }
@@ -505,7 +505,7 @@ func TestUninstallLeavesTheMachineAsItWas(t *testing.T) {
 		m.file("etc/fstab", "/dev/sda2 none swap sw 0 0\n")
 		m.file("usr/local/bin/mine", "mine")
 		m.file("opt/cni/bin/calico", "theirs")
-		m.note("swap-units", "dev-sda2.swap loaded active active /dev/sda2\n")
+		m.note("swap-units", "dev-sda2.swap  loaded  active  /dev/sda2\n")
 		before := m.files()
 		m.join().says(t, 0)
 		m.file("var/lib/containerd/io.containerd.content/blob", "x")
