@@ -215,13 +215,13 @@ func (b *tailBuffer) await(t testing.TB, text string, within time.Duration) {
 
 // endHollowNodes stops the nodes that the walk left in the background.
 func endHollowNodes(home string) {
-	for _, p := range processes(home, "kubebyon-localplane") {
+	for _, p := range processes(home, "kubebyon-localplane node ") {
 		_ = syscall.Kill(p.pid, syscall.SIGKILL)
 	}
 }
 
 func planesOf(home string) (left []string) {
-	for _, p := range processes(home, "tenant") {
+	for _, p := range processes(home, "kubebyon-localplane tenant ") {
 		left = append(left, p.args)
 	}
 	return left
