@@ -62,11 +62,11 @@ func (s *session) run(ctx context.Context) {
 
 // pause is how long to wait before the next try: the back-off, spread by half
 // so that tenants of one host that went away are not all asked at one moment.
-// A silence that is not on record yet is looked at again when it should be.
+// A silence that has just begun is looked at again when it should be on record.
 func (s *session) pause() time.Duration {
 	r := s.deps.Random()
 	d := s.backoff/2 + time.Duration(binary.BigEndian.Uint16(r[:2]))*(s.backoff/2)>>16
-	if left := patience - s.deps.Now().Sub(s.silentSince); !s.lost && left > 0 {
+	if left := patience - s.deps.Now().Sub(s.silentSince); !s.lost && left > 0 && s.backoff <= 2*patience {
 		d = min(d, left)
 	}
 	return d
