@@ -246,6 +246,38 @@ func TestASessionSlidesButNotPastItsEnd(t *testing.T) {
 	}
 }
 
+func (w *world) session(t *testing.T, token secret.Text) (ses store.Session) {
+	t.Helper()
+	w.tx(t, func(ctx context.Context, tx store.Tx) (err error) {
+		ses, _, err = tx.Sessions().ByTokenHash(ctx, hash(token))
+		return err
+	})
+	return ses
+}
+
+func TestNoSessionIsKeptOrTakenPastItsEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.account(t)
+	_, token := w.signIn(t)
+	ends := w.session(t, token).EndsAt
+	for range 8 {
+		w.Move(3*24*time.Hour + time.Hour)
+		_, _, _ = w.Session(t.Context(), token)
+	}
+	if got := w.session(t, token).ExpiresAt; !got.Equal(ends) {
+		t.Errorf("it slid to %v, and ends at %v", got, ends)
+	}
+	long := w.session(t, token).ID
+	w.tx(t, func(ctx context.Context, tx store.Tx) error { // as a process without that rule would
+		return tx.Sessions().Extend(ctx, long, ends.Add(time.Hour))
+	})
+	w.Move(ends.Sub(w.Now()))
+	if _, _, err := w.Session(t.Context(), token); fault.CodeOf(err) != "unauthenticated" {
+		t.Errorf("taken past its end: %v", err)
+	}
+}
+
 func TestASessionEndsAfterAWeekOfSilence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -53,7 +53,11 @@ func (s *session) run(ctx context.Context) {
 		if errors.Is(err, errOver) {
 			return
 		}
-		s.log.DebugContext(ctx, "watch ended; trying again", "err", err)
+		level := slog.LevelDebug
+		if s.backoff == lastBackoff && !s.lost { // it answers, and yet cannot be followed
+			level = slog.LevelWarn
+		}
+		s.log.Log(ctx, level, "watch ended; trying again", "err", err)
 		s.missed(ctx, err)
 		bell.Wait(ctx, nil, s.pause())
 		s.backoff = min(2*s.backoff, lastBackoff)
