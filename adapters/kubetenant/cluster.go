@@ -10,11 +10,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	certificatesclient "k8s.io/client-go/kubernetes/typed/certificates/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	rbacclient "k8s.io/client-go/kubernetes/typed/rbac/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/flowcontrol"
+	"k8s.io/klog/v2"
 
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -157,7 +159,10 @@ func (t *cluster) lastUsed() (at time.Time, busy bool) {
 // call runs one request within its time and says in words why it failed.
 func (t *cluster) call(ctx context.Context, step string, request func(context.Context) error) error {
 	defer t.hold()()
-	limited, cancel := context.WithTimeout(ctx, t.config.CallTimeout)
+	limited, cancel := context.WithTimeout(quiet(ctx), t.config.CallTimeout)
 	defer cancel()
 	return explain(ctx, step, request(limited))
 }
+
+// quiet keeps client-go from writing to standard error what it returns as well.
+func quiet(ctx context.Context) context.Context { return klog.NewContext(ctx, logr.Discard()) }

@@ -126,7 +126,7 @@ func (d *drain) evictAll(ctx context.Context, going []*corev1.Pod, follow func(c
 	for _, pod := range going {
 		own := d.expect(ctx, pod)
 		running.Go(func() {
-			if err := d.evict(own, pod, turns); err != nil {
+			if err := d.evict(own, pod, turns); err != nil && own.Err() == nil {
 				failed <- err
 			}
 		})
@@ -152,25 +152,23 @@ func (d *drain) expect(ctx context.Context, pod *corev1.Pod) context.Context {
 	return own
 }
 
-// evict asks for one pod to go until the API server agrees or the pod is gone.
+// evict asks for one pod to go until the API server agrees. It ends with ctx,
+// which is when the pod is gone or the drain is over.
 func (d *drain) evict(ctx context.Context, pod *corev1.Pod, turns chan struct{}) error {
 	for wait := 200 * time.Millisecond; ; wait = min(wait*3/2, 5*time.Second) {
 		select {
 		case turns <- struct{}{}:
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		}
 		why, err := d.ask(ctx, pod)
 		<-turns
-		if ctx.Err() != nil { // the pod is gone, or the drain over
-			return nil
-		}
 		if err != nil {
 			return err
 		}
 		d.note(pod.UID, cmp.Or(why, "shutting down"))
 		if why == "" || !pause(ctx, jittered(wait)) {
-			return nil
+			return ctx.Err()
 		}
 	}
 }

@@ -79,17 +79,19 @@ func TestOddAnswersAreExplained(t *testing.T) {
 		answer http.HandlerFunc
 		code   string
 	}{
-		"500":           {status(500, "InternalError", ""), "cluster_unreachable"},
-		"503":           {status(503, "ServiceUnavailable", ""), "cluster_unreachable"},
-		"504":           {status(504, "Timeout", ""), "cluster_unreachable"},
-		"a gateway":     {text(502, "<html>Bad Gateway</html>"), "cluster_unreachable"},
-		"no code":       {text(500, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no"}`), "cluster_unreachable"},
-		"429":           {status(429, "TooManyRequests", `,"details":{"retryAfterSeconds":7}`), "cluster_unreachable"},
-		"401":           {status(401, "Unauthorized", ""), "cluster_access_refused"},
-		"403":           {status(403, "Forbidden", ""), "cluster_access_refused"},
-		"a web site":    {text(200, "<html>welcome</html>"), "cluster_unreachable"},
-		"another 404":   {text(404, "404 page not found"), "cluster_unreachable"},
-		"a redirect":    {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://127.0.0.1:1/", 302) }, "cluster_unreachable"},
+		"500":         {status(500, "InternalError", ""), "cluster_unreachable"},
+		"503":         {status(503, "ServiceUnavailable", ""), "cluster_unreachable"},
+		"504":         {status(504, "Timeout", ""), "cluster_unreachable"},
+		"a gateway":   {text(502, "<html>Bad Gateway</html>"), "cluster_unreachable"},
+		"no code":     {text(500, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no"}`), "cluster_unreachable"},
+		"429":         {status(429, "TooManyRequests", `,"details":{"retryAfterSeconds":7}`), "cluster_unreachable"},
+		"401":         {status(401, "Unauthorized", ""), "cluster_access_refused"},
+		"403":         {status(403, "Forbidden", ""), "cluster_access_refused"},
+		"a web site":  {text(200, "<html>welcome</html>"), "cluster_unreachable"},
+		"another 404": {text(404, "404 page not found"), "cluster_unreachable"},
+		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://127.0.0.1:1/", http.StatusFound)
+		}, "cluster_unreachable"},
 		"an empty JSON": {text(200, "{}"), "cluster_unreachable"},
 		"silence":       {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "cluster_unreachable"},
 		"half a word":   {func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }, "cluster_unreachable"},

@@ -76,7 +76,7 @@ func (f *feed[T]) stream(ctx context.Context, version string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	seconds := int64(due.Seconds()) + 1
-	w, err := f.watch(ctx, metav1.ListOptions{ResourceVersion: version, TimeoutSeconds: &seconds})
+	w, err := f.watch(quiet(ctx), metav1.ListOptions{ResourceVersion: version, TimeoutSeconds: &seconds})
 	if err != nil {
 		// A version that is too old is no failure, and the list that follows says
 		// what is, but for an end of ctx.

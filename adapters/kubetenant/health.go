@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
 )
 
@@ -14,8 +16,8 @@ import (
 func (t *cluster) Probe(ctx context.Context) (v string, err error) {
 	err = t.call(ctx, "ask for readiness", func(ctx context.Context) error {
 		// A probe asks again by itself; waiting here would only hide the answer.
-		body, err := t.core.RESTClient().Get().AbsPath("/readyz").MaxRetries(0).Do(ctx).Raw()
-		if checks := failedChecks(body); err != nil && checks != "" {
+		err := t.core.RESTClient().Get().AbsPath("/readyz").MaxRetries(0).Do(ctx).Error()
+		if checks := failedChecks(bodyOf(err)); checks != "" {
 			return unreachable("The cluster's API server is not ready: "+checks+".", "ask for readiness", err)
 		}
 		return err
@@ -26,13 +28,27 @@ func (t *cluster) Probe(ctx context.Context) (v string, err error) {
 	return t.version(ctx)
 }
 
+// bodyOf returns what an answer said that was no Kubernetes Status.
+func bodyOf(err error) string {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || status.ErrStatus.Details == nil {
+		return ""
+	}
+	for _, c := range status.ErrStatus.Details.Causes {
+		if c.Type == metav1.CauseTypeUnexpectedServerResponse {
+			return c.Message
+		}
+	}
+	return ""
+}
+
 // failedChecks picks the names out of lines like "[-]etcd failed: reason withheld".
-func failedChecks(body []byte) string {
+func failedChecks(body string) string {
 	var names []string
-	for line := range strings.Lines(string(body[:min(len(body), 8192)])) {
+	for line := range strings.Lines(body) {
 		if rest, ok := strings.CutPrefix(line, "[-]"); ok {
 			name, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-			names = append(names, name)
+			names = append(names, clip(name))
 		}
 	}
 	return listed(names)

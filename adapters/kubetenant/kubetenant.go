@@ -153,6 +153,6 @@ func (c *Connector) Close() {
 	}
 }
 
-func invalidKubeconfig(format string, args ...any) error {
-	return fault.Invalid.New("kubeconfig_invalid", format, args...)
+func invalidKubeconfig(sentence string) error {
+	return fault.Invalid.New("kubeconfig_invalid", "%s", sentence)
 }

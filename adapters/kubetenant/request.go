@@ -16,7 +16,7 @@ import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
 
@@ -130,7 +130,7 @@ func parseSubject(request *x509.CertificateRequest) (nodeName string, err error)
 // DecideJoin approves or denies a pending join request, and nothing else: a
 // name that belongs to another kind of request by now is refused.
 func (t *cluster) DecideJoin(ctx context.Context, requestName string, approve bool, reason string) error {
-	if requestName == "" || len(path.IsValidPathSegmentName(requestName)) > 0 { // the only rule for their names
+	if requestName == "" || len(content.IsPathSegmentName(requestName)) > 0 { // the only rule for their names
 		return nil
 	}
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
@@ -141,7 +141,7 @@ func (t *cluster) DecideJoin(ctx context.Context, requestName string, approve bo
 
 func (t *cluster) decideOnce(ctx context.Context, name string, approve bool, reason string) error {
 	defer t.hold()()
-	within, cancel := context.WithTimeout(ctx, t.config.CallTimeout)
+	within, cancel := context.WithTimeout(quiet(ctx), t.config.CallTimeout)
 	defer cancel()
 	api := t.certs.CertificateSigningRequests()
 	r, err := api.Get(within, name, metav1.GetOptions{})

@@ -162,7 +162,8 @@ func hugeRequest(t *testing.T, subject pkix.Name) []byte {
 	sha256WithRSA := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 11}, Parameters: asn1.NullRawValue}
 	der, err := asn1.Marshal(request{
 		info{Subject: asn1.RawValue{FullBytes: names}, PublicKey: asn1.RawValue{FullBytes: public}},
-		sha256WithRSA, asn1.BitString{Bytes: make([]byte, 8192), BitLength: 65536},
+		sha256WithRSA,
+		asn1.BitString{Bytes: make([]byte, 8192), BitLength: 65536},
 	})
 	if err != nil {
 		t.Fatal(err)

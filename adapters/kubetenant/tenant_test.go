@@ -18,6 +18,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubebyon/kubebyon/adapters/kubetenant"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
@@ -134,11 +135,11 @@ func TestAResyncHandsOnNothingTwice(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 	defer cancel()
 	var seen []string
-	gone := false
+	gone, removed := false, make(chan struct{})
 	err := in.Watch(ctx, func(c tenant.Change) error {
 		switch {
 		case c.Synced:
-			time.AfterFunc(3*time.Second, func() { w.RemoveNode(t, "resync-a") })
+			time.AfterFunc(3*time.Second, func() { defer close(removed); w.RemoveNode(t, "resync-a") })
 		case c.Node != nil && c.Node.Name == "resync-a":
 			seen = append(seen, fmt.Sprintf("%+v", *c.Node))
 		case c.Gone == "resync-a":
@@ -147,6 +148,7 @@ func TestAResyncHandsOnNothingTwice(t *testing.T) {
 		}
 		return nil
 	})
+	<-removed
 	if !errors.Is(err, context.Canceled) || !gone {
 		t.Errorf("Watch: %v, gone: %v", err, gone)
 	}
@@ -276,8 +278,13 @@ func (h hands) deploy(t *testing.T, name, node string, replicas int32) {
 	afterwards(t, func(ctx context.Context) {
 		_ = h.kube.AppsV1().Deployments(podNamespace).Delete(ctx, name, metav1.DeleteOptions{})
 	})
+	// Ready is not enough: a kubelet may say so before it says Running, and no
+	// budget protects a pod that is Pending.
 	eventually(t, "running pods", func() bool {
-		return must(h.kube.AppsV1().Deployments(podNamespace).Get(t.Context(), name, metav1.GetOptions{}))(t).Status.ReadyReplicas == replicas
+		pods := must(h.kube.CoreV1().Pods(podNamespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + name}))(t)
+		pods.Items = slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return p.Status.Phase != corev1.PodRunning })
+		ready := must(h.kube.AppsV1().Deployments(podNamespace).Get(t.Context(), name, metav1.GetOptions{}))(t).Status.ReadyReplicas
+		return ready == replicas && len(pods.Items) == int(replicas)
 	})
 }
 
@@ -286,12 +293,11 @@ func (h hands) protectAll(t *testing.T, app string, pods int32) (release func())
 	t.Helper()
 	release = h.protect(t, app)
 	budgets := h.kube.PolicyV1().PodDisruptionBudgets(podNamespace)
-	b := must(budgets.Get(t.Context(), app, metav1.GetOptions{}))(t)
-	b.Spec.MinAvailable.IntVal = pods
-	b = must(budgets.Update(t.Context(), b, metav1.UpdateOptions{}))(t)
+	patch := fmt.Appendf(nil, `{"spec":{"minAvailable":%d}}`, pods)
+	b := must(budgets.Patch(t.Context(), app, types.MergePatchType, patch, metav1.PatchOptions{}))(t)
 	eventually(t, "the budget to be counted", func() bool {
 		now := must(budgets.Get(t.Context(), app, metav1.GetOptions{}))(t)
-		return now.Status.ObservedGeneration == b.Generation && now.Status.DisruptionsAllowed == 0
+		return now.Status.ObservedGeneration == b.Generation && now.Status.CurrentHealthy == pods
 	})
 	return release
 }

@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	bootstrapSecret    = "bootstrap-token-"              //nolint:gosec // a name, not a secret
-	bootstrapType      = "bootstrap.kubernetes.io/token" //nolint:gosec // the same
+	bootstrapSecret    = "bootstrap-token-"
+	bootstrapType      = "bootstrap.kubernetes.io/token"
 	bootstrapSignature = "jws-kubeconfig-"
 )
 

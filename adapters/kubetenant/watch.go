@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -62,17 +63,13 @@ func (t *cluster) relay(ctx context.Context, sink func(tenant.Change) error) err
 // when it returns.
 func merge(ctx context.Context, changes <-chan tenant.Change, sink func(tenant.Change) error, sources ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
 	ends := make(chan error, len(sources))
 	for _, run := range sources {
-		go func() { ends <- run(ctx) }()
+		running.Go(func() { ends <- run(ctx) })
 	}
-	running := len(sources)
-	defer func() {
-		cancel()
-		for ; running > 0; running-- {
-			<-ends
-		}
-	}()
 	for {
 		select {
 		case c := <-changes:
@@ -80,7 +77,6 @@ func merge(ctx context.Context, changes <-chan tenant.Change, sink func(tenant.C
 				return err
 			}
 		case err := <-ends:
-			running--
 			return err
 		}
 	}
