@@ -157,7 +157,7 @@ func TestAChangeIsWhollyThereOrNotAtAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		made, err1 := s.Create(w.ctx, clusters.Request{Name: "other"})
-		_, err2 := s.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("k8s.example.org")})
+		_, err2 := s.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: new("k8s.example.org")})
 		_, err3 := s.Delete(w.ctx, c.ID)
 		for _, err := range []error{err1, err2, err3} {
 			if !errors.Is(err, errBroken) {
@@ -197,12 +197,12 @@ func TestARefusedCreateChangesNothing(t *testing.T) {
 		"other namespace":      {"namespace_mismatch", "body.namespace", clusters.Request{Name: "a", Namespace: "b"}},
 		"name taken":           {"name_taken", "", clusters.Request{Name: "Taken"}},
 		"label taken":          {"name_taken", "", clusters.Request{Name: "a", VclusterName: "taken"}},
-		"no cpu":               {"validation_failed", "body.workload_cpu_limit_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadCPULimitMilli: ptr(int64(0))}}},
-		"negative memory":      {"validation_failed", "body.workload_memory_limit_mib", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadMemoryLimitMiB: ptr(int64(-1))}}},
-		"huge cpu":             {"validation_failed", "body.control_plane_cpu_request_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneCPURequestMilli: ptr(int64(1) << 62)}}},
-		"huge memory":          {"validation_failed", "body.control_plane_memory_request_mib", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneMemoryRequestMiB: ptr(int64(1) << 62)}}},
-		"unknown mode":         {"validation_failed", "body.public_access_mode", clusters.Request{Name: "a", Settings: clusters.Settings{PublicAccessMode: ptr("NodePort")}}},
-		"host with a port":     {"validation_failed", "body.control_plane_host", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneHost: ptr("a.example:6443")}}},
+		"no cpu":               {"validation_failed", "body.workload_cpu_limit_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadCPULimitMilli: new(int64(0))}}},
+		"negative memory":      {"validation_failed", "body.workload_memory_limit_mib", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadMemoryLimitMiB: new(int64(-1))}}},
+		"huge cpu":             {"validation_failed", "body.control_plane_cpu_request_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneCPURequestMilli: new(int64(1) << 62)}}},
+		"huge memory":          {"validation_failed", "body.control_plane_memory_request_mib", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneMemoryRequestMiB: new(int64(1) << 62)}}},
+		"unknown mode":         {"validation_failed", "body.public_access_mode", clusters.Request{Name: "a", Settings: clusters.Settings{PublicAccessMode: new("NodePort")}}},
+		"host with a port":     {"validation_failed", "body.control_plane_host", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneHost: new("a.example:6443")}}},
 	} {
 		w.refuses(t, name, c.code, func() error {
 			made, err := w.Create(w.ctx, c.r)
@@ -224,9 +224,9 @@ func TestWhatIsAskedForIsWhatOneGets(t *testing.T) {
 	c, err := w.Create(w.ctx, clusters.Request{
 		Name: "日本", VclusterName: "japan", Namespace: "japan", KubernetesVersion: "1.35.0",
 		Settings: clusters.Settings{
-			ControlPlaneHost: ptr(" K8S.Example.org. "), WorkloadCPULimitMilli: ptr(int64(1)), WorkloadMemoryLimitMiB: ptr(int64(2)),
-			ControlPlaneCPURequestMilli: ptr(int64(3)), ControlPlaneMemoryRequestMiB: ptr(int64(4)),
-			PublicAccessEnabled: ptr(true), PublicAccessMode: ptr("ingress"), ManagedIngressEnabled: ptr(true),
+			ControlPlaneHost: new(" K8S.Example.org. "), WorkloadCPULimitMilli: new(int64(1)), WorkloadMemoryLimitMiB: new(int64(2)),
+			ControlPlaneCPURequestMilli: new(int64(3)), ControlPlaneMemoryRequestMiB: new(int64(4)),
+			PublicAccessEnabled: new(true), PublicAccessMode: new("ingress"), ManagedIngressEnabled: new(true),
 		},
 	})
 	if err != nil || c.Name != "日本" || c.VclusterName != "japan" || c.KubernetesVersion != "v1.35.0" || c.ControlPlaneHost != "k8s.example.org" ||
@@ -338,7 +338,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	const fine, absent, forbidden, who = "", "cluster_not_found", "forbidden", "unauthenticated"
 	other := coretest.NewUser()
 	for name, p := range map[string]struct {
-		ctx           context.Context
+		ctx           context.Context //nolint:containedctx // who asks, in a table
 		reads, writes string
 	}{
 		"owner": {w.ctx, fine, fine}, "other user": {coretest.As(t.Context(), other, actor.User), absent, absent},
@@ -366,7 +366,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		if p.writes != fine {
 			w.refuses(t, name+" deletes", p.writes, func() error { _, err := w.Delete(p.ctx, c.ID); return err })
 			w.refuses(t, name+" moves", p.writes, func() error {
-				_, err := w.Update(p.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("x.example")})
+				_, err := w.Update(p.ctx, c.ID, clusters.Settings{ControlPlaneHost: new("x.example")})
 				return err
 			})
 		}
@@ -396,7 +396,7 @@ func TestAnUpdateChangesTheSnapshotAtOnceAndAsksForTheRest(t *testing.T) {
 	c := w.create(t, "demo")
 	w.ready(t, c.ID)
 	w.Move(time.Second)
-	got, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("a.example"), WorkloadCPULimitMilli: ptr(int64(9))})
+	got, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: new("a.example"), WorkloadCPULimitMilli: new(int64(9))})
 	if err != nil || got.ControlPlaneHost != "a.example" || got.WorkloadCPULimitMilli != 9 || got.WorkloadMemoryLimitMiB != 4096 ||
 		got.Generation != 2 || got.Status != "ready" || !got.UpdatedAt.Equal(w.Now()) {
 		t.Fatalf("got %+v, %v", got, err)
@@ -414,12 +414,12 @@ func TestAnUpdateThatChangesNothingDoesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.create(t, "demo")
-	if _, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("a.example"), PublicAccessEnabled: ptr(true)}); err != nil {
+	if _, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: new("a.example"), PublicAccessEnabled: new(true)}); err != nil {
 		t.Fatal(err)
 	}
 	before := coretest.Dump(w.store)
 	for name, s := range map[string]clusters.Settings{
-		"nothing": {}, "the same host": {ControlPlaneHost: ptr("A.example.")}, "the same": {PublicAccessEnabled: ptr(true), WorkloadCPULimitMilli: ptr(int64(2000)), PublicAccessMode: ptr("nodeport")},
+		"nothing": {}, "the same host": {ControlPlaneHost: new("A.example.")}, "the same": {PublicAccessEnabled: new(true), WorkloadCPULimitMilli: new(int64(2000)), PublicAccessMode: new("nodeport")},
 	} {
 		if got, err := w.Update(w.ctx, c.ID, s); err != nil || got.Generation != 2 || coretest.Dump(w.store) != before {
 			t.Errorf("%s: %+v, %v", name, got, err)
@@ -444,8 +444,8 @@ func TestARefusedUpdateChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	c := w.create(t, "demo")
 	for name, s := range map[string]clusters.Settings{
-		"no cpu": {ControlPlaneCPURequestMilli: ptr(int64(0))}, "bad mode": {PublicAccessMode: ptr("")}, "bad host": {ControlPlaneHost: ptr("a b")},
-		"good and bad": {ControlPlaneHost: ptr("b.example"), WorkloadMemoryLimitMiB: ptr(int64(0))},
+		"no cpu": {ControlPlaneCPURequestMilli: new(int64(0))}, "bad mode": {PublicAccessMode: new("")}, "bad host": {ControlPlaneHost: new("a b")},
+		"good and bad": {ControlPlaneHost: new("b.example"), WorkloadMemoryLimitMiB: new(int64(0))},
 	} {
 		w.refuses(t, name, "validation_failed", func() error { _, err := w.Update(w.ctx, c.ID, s); return err })
 	}
@@ -453,7 +453,7 @@ func TestARefusedUpdateChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.refuses(t, "while it is deleted", "cluster_not_updatable", func() error {
-		_, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr("b.example")})
+		_, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: new("b.example")})
 		return err
 	})
 	w.gone(t, c.ID)
@@ -465,16 +465,20 @@ func TestFormerHostsStayValidNewestLastWithoutRepeats(t *testing.T) {
 	w := newWorld(t)
 	c := w.create(t, "demo")
 	for _, step := range []struct{ host, former string }{
-		{"a.example", ""}, {"b.example", "a.example"}, {"c.example", "a.example b.example"}, {"a.example", "b.example c.example"},
-		{"", "b.example c.example a.example"}, {"b.example", "c.example a.example"},
+		{"a.example", ""},
+		{"b.example", "a.example"},
+		{"c.example", "a.example b.example"},
+		{"a.example", "b.example c.example"},
+		{"", "b.example c.example a.example"},
+		{"b.example", "c.example a.example"},
 	} {
-		got, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr(step.host)})
+		got, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: new(step.host)})
 		if err != nil || got.ControlPlaneHost != step.host || strings.Join(got.FormerHosts, " ") != step.former {
 			t.Errorf("moved to %q: %q, former %v, %v", step.host, got.ControlPlaneHost, got.FormerHosts, err)
 		}
 	}
 	for i := range 40 {
-		if _, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: ptr(fmt.Sprintf("h%d.example", i))}); err != nil {
+		if _, err := w.Update(w.ctx, c.ID, clusters.Settings{ControlPlaneHost: new(fmt.Sprintf("h%d.example", i))}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -505,14 +509,14 @@ func TestWhichHostsAreHosts(t *testing.T) {
 func TestClosingPublicAccessForgetsThePort(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c, err := w.Create(w.ctx, clusters.Request{Name: "demo", Settings: clusters.Settings{PublicAccessEnabled: ptr(true)}})
+	c, err := w.Create(w.ctx, clusters.Request{Name: "demo", Settings: clusters.Settings{PublicAccessEnabled: new(true)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := w.ready(t, c.ID); got.PublicAccessPort != 30443 {
 		t.Errorf("port %d", got.PublicAccessPort)
 	}
-	got, err := w.Update(w.ctx, c.ID, clusters.Settings{PublicAccessEnabled: ptr(false)})
+	got, err := w.Update(w.ctx, c.ID, clusters.Settings{PublicAccessEnabled: new(false)})
 	if err != nil || got.PublicAccessPort != 0 || got.PublicAccessEnabled {
 		t.Errorf("got %+v, %v", got, err)
 	}

@@ -121,5 +121,3 @@ func (w *world) refuses(t *testing.T, what, code string, do func() error) {
 		t.Errorf("%s was refused and changed the store", what)
 	}
 }
-
-func ptr[T any](v T) *T { return &v }

@@ -15,9 +15,9 @@ import (
 // and two dumps that are alike mean that nothing changed. It looks where no
 // port lets anybody look.
 func Dump(memstore any) string {
-	state := reflect.ValueOf(memstore).Elem().FieldByName("committed") // an atomic.Pointer
-	record := state.Type().Field(0).Type.Elem().Elem()                 // [0]*T comes first in one
-	at := *(*unsafe.Pointer)(unsafe.Pointer(state.FieldByName("v").UnsafeAddr()))
+	state := reflect.ValueOf(memstore).Elem().FieldByName("committed")            // an atomic.Pointer
+	record := state.Type().Field(0).Type.Elem().Elem()                            // [0]*T comes first in one
+	at := *(*unsafe.Pointer)(unsafe.Pointer(state.FieldByName("v").UnsafeAddr())) //nolint:gosec // a look where there is no other
 	var out strings.Builder
 	write(&out, reflect.NewAt(record, at).Elem())
 	return strings.ReplaceAll(out.String(), "};", "};\n")

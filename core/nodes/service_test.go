@@ -56,7 +56,7 @@ func TestWhoMayDoWhatToANode(t *testing.T) {
 	other := coretest.NewUser()
 	w := newWorld(t)
 	for name, p := range map[string]struct {
-		ctx  context.Context
+		ctx  context.Context //nolint:containedctx // who asks, in a table
 		code string
 	}{
 		"owner": {w.ctx, ""}, "operator": {coretest.As(t.Context(), other, actor.Operator), ""}, "admin": {coretest.As(t.Context(), other, actor.Admin), ""},

@@ -134,7 +134,7 @@ func TestTokensAreAskedAboutWhenAMachineJoinsOrIsReady(t *testing.T) {
 	if w.saw(t, machine("w2", tenant.False)) || w.saw(t, machine("w2", tenant.Unknown)) || w.saw(t, machine("w2", tenant.True)) {
 		t.Error("a use was told that was none")
 	}
-	if got := strings.Join(w.registrar.asked, " "); got != "w1 w2 w2" {
+	if got := strings.Join(w.registrar.asked, ","); got != "w1,w2,w2" {
 		t.Errorf("asked about %q", got)
 	}
 }

@@ -236,7 +236,7 @@ func TestAChangeOfMindDuringCreationIsFollowed(t *testing.T) {
 		c := w.create(t, "demo")
 		w.run(t, "w")
 		time.Sleep(2 * time.Second)
-		if _, err := w.Update(w.ctx, c, clusters.Settings{ControlPlaneHost: ptr("k8s.example.org")}); err != nil {
+		if _, err := w.Update(w.ctx, c, clusters.Settings{ControlPlaneHost: new("k8s.example.org")}); err != nil {
 			t.Fatal(err)
 		}
 		if took := until(t, "applied", 2*time.Second, func() bool { return len(w.planes.Applied()) == 2 }); took > time.Second+50*time.Millisecond {
@@ -275,7 +275,7 @@ func TestOneClusterHasOneWorkerAtATimeAndTwoClustersTwo(t *testing.T) {
 		a, b := w.create(t, "a"), w.create(t, "b")
 		for i := range 4 {
 			for _, c := range []id.Cluster{a, b} {
-				if _, err := w.Update(w.ctx, c, clusters.Settings{ControlPlaneHost: ptr(fmt.Sprintf("h%d.example", i))}); err != nil {
+				if _, err := w.Update(w.ctx, c, clusters.Settings{ControlPlaneHost: new(fmt.Sprintf("h%d.example", i))}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -207,5 +207,3 @@ func (h hooked) Destroy(ctx context.Context, c id.Cluster) error {
 	}
 	return h.Provisioner.Destroy(ctx, c)
 }
-
-func ptr[T any](v T) *T { return &v }

@@ -274,11 +274,9 @@ func TestARefusedMintChangesNothing(t *testing.T) {
 		w.edit(t, func(c *store.Cluster) { c.Status, c.ConnectionStatus = state[0], state[1] })
 		w.refuses(t, strings.Join(state[:], " and "), "cluster_not_ready", mint(w.ctx, time.Hour))
 	}
-	w.edit(t, func(c *store.Cluster) { c.DeletedAt = ptr(w.Now()) })
+	w.edit(t, func(c *store.Cluster) { c.DeletedAt = new(w.Now()) })
 	w.refuses(t, "a deleted cluster", "cluster_not_found", mint(w.ctx, time.Hour))
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func TestARepeatedMintGivesTheSameValueAgain(t *testing.T) {
 	t.Parallel()
@@ -377,7 +375,7 @@ func TestATokenThatCannotBeUsedIsRefusedAndLeavesNoSecret(t *testing.T) {
 			return same(w, m)
 		}},
 		"of a deleted cluster": {"token_unknown", fault.Denied, func(t *testing.T, w *world, m tokens.Minted) (string, id.Cluster) {
-			w.edit(t, func(c *store.Cluster) { c.DeletedAt = ptr(w.Now()) })
+			w.edit(t, func(c *store.Cluster) { c.DeletedAt = new(w.Now()) })
 			return same(w, m)
 		}},
 	} {

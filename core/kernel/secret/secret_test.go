@@ -31,7 +31,7 @@ func TestNothingThatFormatsShowsASecret(t *testing.T) {
 		"in a slice of structs": []closed{{s}}, "array": [1]closed{{s}}, "interface": []any{closed{s}, s},
 	}
 	for name, v := range values {
-		for _, verb := range strings.Fields("%v %+v %#v %s %q %x %X %d %t %o %b %c %U %e %T %p %10.20v %+q %#x") {
+		for verb := range strings.FieldsSeq("%v %+v %#v %s %q %x %X %d %t %o %b %c %U %e %T %p %10.20v %+q %#x") {
 			if got := fmt.Sprintf(verb, v); shows(got) {
 				t.Errorf("%s with %s: %s", name, verb, got)
 			}
