@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-chi/chi/v5"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/console"
+	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
+	"github.com/kubebyon/kubebyon/adapters/httpapi/problem"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
 )
 
@@ -78,23 +81,25 @@ func indented(plain []byte, err error) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// serveDocument writes the document once, now that every operation is in it.
-func serveDocument(r chi.Router, api huma.API) error {
+// serveDocument writes each kind of document when it is first asked for: by
+// then every operation is in it.
+func serveDocument(r chi.Router, api operation.API) {
 	for path, kind := range map[string]struct{ release, format, contentType string }{
 		"/openapi.json":     {"3.1", "json", "application/json"},
 		"/openapi.yaml":     {"3.1", "yaml", "application/yaml"},
 		"/openapi-3.0.json": {"3.0", "json", "application/json"},
 		"/openapi-3.0.yaml": {"3.0", "yaml", "application/yaml"},
 	} {
-		doc, err := write(api.OpenAPI(), kind.release, kind.format)
-		if err != nil {
-			return err
-		}
-		r.Get(path, func(w http.ResponseWriter, _ *http.Request) {
+		document := sync.OnceValues(func() ([]byte, error) { return write(api.OpenAPI(), kind.release, kind.format) })
+		r.Get(path, func(w http.ResponseWriter, r *http.Request) {
+			doc, err := document()
+			if err != nil {
+				problem.Write(w, problem.From(r.Context(), api.Log, err))
+				return
+			}
 			w.Header().Set("Content-Type", kind.contentType)
 			w.Header().Set("Cache-Control", "no-cache")
 			_, _ = w.Write(doc) // a client that has gone reads nothing
 		})
 	}
-	return nil
 }

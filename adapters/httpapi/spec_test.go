@@ -58,6 +58,9 @@ func (s *spec) check(t *testing.T, r *http.Request, a *httptest.ResponseRecorder
 	if err != nil {
 		return // not an operation
 	}
+	if strings.Contains(a.Body.String(), `"code":"not_found"`) {
+		return // kin-openapi finds a path with a slash at its end too
+	}
 	response := route.Operation.Responses.Value(strconv.Itoa(a.Code))
 	if response == nil {
 		t.Errorf("%s %s: status %d is not documented; body %s", r.Method, route.Path, a.Code, a.Body)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -56,16 +57,17 @@ type world struct {
 	clock   *clock
 	log     *buffer
 	spec    *spec
+	random  *counter
 }
 
 func newWorld(t *testing.T, change ...func(*httpapi.Config)) *world {
 	t.Helper()
 	w := &world{
 		t: t, store: &flaky{Store: memstore.New()}, tenants: memtenant.New(), planes: new(planes), log: new(buffer),
-		clock: &clock{t: time.Date(2026, 4, 23, 7, 50, 0, 0, time.UTC)}, spec: theSpec(),
+		clock: &clock{t: time.Date(2026, 4, 23, 7, 50, 0, 0, time.UTC)}, spec: theSpec(), random: new(counter),
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	random := new(counter)
+	random := w.random
 	sealer := keyseal.New([32]byte{1})
 	door := tenants.Door{Provisioner: w.planes, Connector: w.tenants}
 	var s httpapi.Services
@@ -461,7 +463,7 @@ func (w *world) node(cluster, name string) string {
 		if err != nil {
 			return err
 		}
-		track, err := nodes.Track(ctx, nodes.TrackerDeps{Store: once{tx, w.store}, Registrar: nobody{}, Now: w.clock.now, Random: new(counter).id}, c)
+		track, err := nodes.Track(ctx, nodes.TrackerDeps{Store: once{tx, w.store}, Registrar: nobody{}, Now: w.clock.now, Random: w.random.id}, c)
 		if err != nil {
 			return err
 		}
@@ -492,4 +494,18 @@ type nobody struct{}
 
 func (nobody) Registered(context.Context, store.Tx, store.Cluster, store.Node) (bool, error) {
 	return false, nil
+}
+
+// serve sends a request as it is.
+func (w *world) serve(r *http.Request) answer {
+	a := answer{httptest.NewRecorder(), w.t, r.Method + " " + r.URL.Path}
+	w.server.ServeHTTP(a, r)
+	return a
+}
+
+func prefixes(texts ...string) (out []netip.Prefix) {
+	for _, t := range texts {
+		out = append(out, netip.MustParsePrefix(t))
+	}
+	return out
 }

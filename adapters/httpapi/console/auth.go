@@ -12,8 +12,8 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 )
 
-// Login is who somebody says they are.
-type Login struct {
+// Credentials are who somebody says they are.
+type Credentials struct {
 	Email        string `json:"email" example:"admin@kubebyon.local"`
 	Password     string `json:"password" format:"password" example:"correct horse battery staple"`
 	CaptchaToken string `json:"captcha_token,omitempty" doc:"Of no use while no captcha is set up." example:"P1_eyJ0eXAi"`
@@ -21,7 +21,7 @@ type Login struct {
 
 type loginIn struct {
 	UserAgent string `header:"User-Agent" hidden:"true"`
-	Body      Login
+	Body      Credentials
 }
 
 type signedIn struct {

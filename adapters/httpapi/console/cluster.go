@@ -7,9 +7,9 @@ import (
 
 // Cluster is a hosted control plane.
 type Cluster struct {
-	ID          string `json:"id" example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
+	ID          string `json:"id" example:"cl_06evjm9m80zy3f60rzw2n56twg"`
 	Number      int64  `json:"number" doc:"Unique, rising, never used again." example:"1"`
-	OwnerUserID string `json:"owner_user_id" example:"usr_01ka5h3x80zy3f60rzw2n56twk"`
+	OwnerUserID string `json:"owner_user_id" example:"usr_06evjm9m80zy3f60rzw2n56twg"`
 	Origin      string `json:"origin" enum:"hosted,imported"`
 
 	Name              string  `json:"name" example:"demo"`

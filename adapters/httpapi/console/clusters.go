@@ -50,7 +50,7 @@ func (s ClusterSettings) settings() clusters.Settings {
 // ClusterRef is a path that names a cluster. It is exported for huma, which sees
 // no other embedded fields.
 type ClusterRef struct {
-	ClusterID string `path:"clusterID" doc:"The cluster's id." example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
+	ClusterID string `path:"clusterID" doc:"The cluster's id." example:"cl_06evjm9m80zy3f60rzw2n56twg"`
 }
 
 // id reads the identifier in a path. Text that is none identifies nothing, so

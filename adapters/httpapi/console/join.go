@@ -51,7 +51,7 @@ func (h console) registerJoin() {
 	long := huma.Operation{
 		OperationID: "getClusterJoinScript", Method: http.MethodGet, Path: "/api/join/clusters/{clusterID}/script", Tags: []string{tagJoin},
 		Summary:     "Get the script that joins a machine to one cluster",
-		Description: "For older clients. A token that cannot be used is refused with a status; the body is a script all the same.",
+		Description: "For older clients. A token that cannot be used is refused with a status; the body is a script all the same, and the header `X-KubeBYON-Join-Error` says why.",
 		Responses: map[string]*huma.Response{
 			"200": scriptResponse("A script to run as root on the machine."),
 			"403": scriptResponse("The token cannot be used.", refusalCodes[:4]...),

@@ -12,10 +12,10 @@ import (
 
 // User is an account.
 type User struct {
-	ID           string          `json:"id" example:"usr_01ka5h3x80zy3f60rzw2n56twk"`
+	ID           string          `json:"id" example:"usr_06evjm9m80zy3f60rzw2n56twg"`
 	Email        string          `json:"email" example:"admin@kubebyon.local"`
 	Name         string          `json:"name" example:"Administrator"`
-	AvatarURL    *string         `json:"avatar_url" example:"/avatars/usr_01ka5h3x80zy3f60rzw2n56twk.png"`
+	AvatarURL    *string         `json:"avatar_url" example:"/avatars/usr_06evjm9m80zy3f60rzw2n56twg.png"`
 	Role         string          `json:"role" enum:"admin,operator,user" doc:"admin: everything. operator: reads all clusters, writes to workloads and nodes of all. user: only what they own."`
 	Status       string          `json:"status" enum:"active,banned"`
 	HasPassword  bool            `json:"has_password" example:"true"`

@@ -13,9 +13,9 @@ import (
 
 // NodeEvent is one entry of a node's health history.
 type NodeEvent struct {
-	ID         string         `json:"id" example:"nevt_01ka5h3x80zy3f60rzw2n56twk"`
-	ClusterID  string         `json:"cluster_id" example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
-	NodeID     string         `json:"node_id" example:"node_01ka5h3x80zy3f60rzw2n56twk"`
+	ID         string         `json:"id" example:"nevt_06evjm9m80zy3f60rzw2n56twg"`
+	ClusterID  string         `json:"cluster_id" example:"cl_06evjm9m80zy3f60rzw2n56twg"`
+	NodeID     string         `json:"node_id" example:"node_06evjm9m80zy3f60rzw2n56twg"`
 	NodeName   string         `json:"node_name" example:"worker-1"`
 	Type       string         `json:"type" doc:"joined, ready, not_ready, pending, offline, deleted; there may be more." example:"not_ready"`
 	OldStatus  *string        `json:"old_status" example:"ready"`
@@ -27,12 +27,12 @@ type NodeEvent struct {
 // NodeEventList is one page of node events.
 type NodeEventList struct {
 	Events     []NodeEvent `json:"events" nullable:"false"`
-	NextCursor *string     `json:"next_cursor" doc:"null on the last page." example:"bmV2dF8wMWthNWgzeDgwenkzZjYwcnp3Mm41NnR3aw"`
+	NextCursor *string     `json:"next_cursor" doc:"null on the last page." example:"bmV2dF8wNmV2am05bTgwenkzZjYwcnp3Mm41NnR3Zw"`
 }
 
 type listNodeEventsIn struct {
-	ClusterID string `query:"cluster_id" doc:"Only events of this cluster." example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
-	NodeID    string `query:"node_id" doc:"Only events of this node." example:"node_01ka5h3x80zy3f60rzw2n56twk"`
+	ClusterID string `query:"cluster_id" doc:"Only events of this cluster." example:"cl_06evjm9m80zy3f60rzw2n56twg"`
+	NodeID    string `query:"node_id" doc:"Only events of this node." example:"node_06evjm9m80zy3f60rzw2n56twg"`
 	Type      string `query:"type" doc:"Only events of this type. An unknown one gives an empty list." example:"not_ready"`
 	operation.Paged
 }

@@ -14,8 +14,8 @@ import (
 
 // Node is a machine as last seen.
 type Node struct {
-	ID                      string            `json:"id" example:"node_01ka5h3x80zy3f60rzw2n56twk"`
-	ClusterID               string            `json:"cluster_id" example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
+	ID                      string            `json:"id" example:"node_06evjm9m80zy3f60rzw2n56twg"`
+	ClusterID               string            `json:"cluster_id" example:"cl_06evjm9m80zy3f60rzw2n56twg"`
 	Name                    string            `json:"name" example:"worker-1"`
 	Status                  string            `json:"status" enum:"pending,ready,not_ready,unknown"`
 	Unschedulable           bool              `json:"unschedulable" doc:"Cordoned: takes no new pods." example:"false"`
@@ -44,7 +44,7 @@ type NodeAnswer struct {
 // NodeList is one page of nodes.
 type NodeList struct {
 	Nodes      []Node  `json:"nodes" nullable:"false"`
-	NextCursor *string `json:"next_cursor" doc:"null on the last page." example:"bm9kZV8wMWthNWgzeDgwenkzZjYwcnp3Mm41NnR3aw"`
+	NextCursor *string `json:"next_cursor" doc:"null on the last page." example:"bm9kZV8wNmV2am05bTgwenkzZjYwcnp3Mm41NnR3Zw"`
 }
 
 func showNode(n store.Node) Node {
@@ -65,7 +65,7 @@ func showNode(n store.Node) Node {
 
 // NodeRef is a path that names a node.
 type NodeRef struct {
-	NodeID string `path:"nodeID" doc:"The node's id." example:"node_01ka5h3x80zy3f60rzw2n56twk"`
+	NodeID string `path:"nodeID" doc:"The node's id." example:"node_06evjm9m80zy3f60rzw2n56twg"`
 }
 
 func (r NodeRef) id() (id.Node, error) {
@@ -77,7 +77,7 @@ func (r NodeRef) id() (id.Node, error) {
 }
 
 type listNodesIn struct {
-	ClusterID string `query:"cluster_id" doc:"Only nodes of this cluster." example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
+	ClusterID string `query:"cluster_id" doc:"Only nodes of this cluster." example:"cl_06evjm9m80zy3f60rzw2n56twg"`
 	Status    string `query:"status" enum:"pending,ready,not_ready,unknown" doc:"Only nodes in this status."`
 	Search    string `query:"search" doc:"Part of the name or the internal address, whatever the case." example:"worker"`
 	operation.Paged

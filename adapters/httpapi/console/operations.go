@@ -12,12 +12,12 @@ import (
 
 // ClusterOperation is one thing a person asked of a cluster, and how it went.
 type ClusterOperation struct {
-	ID                string          `json:"id" example:"op_01ka5h3x80zy3f60rzw2n56twk"`
-	ClusterID         string          `json:"cluster_id" example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
+	ID                string          `json:"id" example:"op_06evjm9m80zy3f60rzw2n56twg"`
+	ClusterID         string          `json:"cluster_id" example:"cl_06evjm9m80zy3f60rzw2n56twg"`
 	Type              string          `json:"type" enum:"create,update,delete"`
 	Status            string          `json:"status" enum:"pending,running,succeeded,failed"`
 	Stage             string          `json:"stage" doc:"How far it is." example:"waiting_control_plane"`
-	RequestedByUserID *string         `json:"requested_by_user_id" example:"usr_01ka5h3x80zy3f60rzw2n56twk"`
+	RequestedByUserID *string         `json:"requested_by_user_id" example:"usr_06evjm9m80zy3f60rzw2n56twg"`
 	ErrorMessage      *string         `json:"error_message" example:"The control plane did not start in time."`
 	StartedAt         *operation.Time `json:"started_at" nullable:"true"`
 	FinishedAt        *operation.Time `json:"finished_at" nullable:"true"`
@@ -27,9 +27,9 @@ type ClusterOperation struct {
 
 // ClusterJob is the work that an operation gives to a worker.
 type ClusterJob struct {
-	ID           string          `json:"id" example:"job_01ka5h3x80zy3f60rzw2n56twk"`
-	ClusterID    string          `json:"cluster_id" example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
-	OperationID  string          `json:"operation_id" example:"op_01ka5h3x80zy3f60rzw2n56twk"`
+	ID           string          `json:"id" example:"job_06evjm9m80zy3f60rzw2n56twg"`
+	ClusterID    string          `json:"cluster_id" example:"cl_06evjm9m80zy3f60rzw2n56twg"`
+	OperationID  string          `json:"operation_id" example:"op_06evjm9m80zy3f60rzw2n56twg"`
 	Type         string          `json:"type" enum:"create,update,delete"`
 	Status       string          `json:"status" enum:"pending,running,succeeded,failed"`
 	AttemptCount int             `json:"attempt_count" example:"1"`

@@ -34,10 +34,10 @@ type Capacity struct {
 
 // Activity is something that somebody did.
 type Activity struct {
-	ID           string         `json:"id" example:"aud_01ka5h3x80zy3f60rzw2n56twk"`
+	ID           string         `json:"id" example:"aud_06evjm9m80zy3f60rzw2n56twg"`
 	Type         string         `json:"type" example:"cluster_create_requested"`
 	Message      string         `json:"message" example:"Asked for the cluster demo."`
-	ClusterID    *string        `json:"cluster_id" example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
+	ClusterID    *string        `json:"cluster_id" example:"cl_06evjm9m80zy3f60rzw2n56twg"`
 	ClusterName  *string        `json:"cluster_name" example:"demo"`
 	NodeName     *string        `json:"node_name" example:"worker-1"`
 	OccurredAt   operation.Time `json:"occurred_at"`
@@ -47,11 +47,11 @@ type Activity struct {
 // AuditedActivity is an activity with all that an audit needs.
 type AuditedActivity struct {
 	Activity
-	ActorUserID  *string `json:"actor_user_id" doc:"null: not a person." example:"usr_01ka5h3x80zy3f60rzw2n56twk"`
+	ActorUserID  *string `json:"actor_user_id" doc:"null: not a person." example:"usr_06evjm9m80zy3f60rzw2n56twg"`
 	ActorType    string  `json:"actor_type" doc:"user, node, system." example:"user"`
 	ActorMethod  string  `json:"actor_method" doc:"How the actor proved who it is: session, api_key, password, join_token, process." example:"session"`
 	ResourceType string  `json:"resource_type" example:"cluster"`
-	ResourceID   *string `json:"resource_id" example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
+	ResourceID   *string `json:"resource_id" example:"cl_06evjm9m80zy3f60rzw2n56twg"`
 	Action       string  `json:"action" example:"create_requested"`
 	Result       string  `json:"result" doc:"success or failure." example:"success"`
 }
@@ -59,13 +59,13 @@ type AuditedActivity struct {
 // ActivityList is one page of activities.
 type ActivityList struct {
 	Activities []Activity `json:"activities" nullable:"false"`
-	NextCursor *string    `json:"next_cursor" doc:"null on the last page." example:"YXVkXzAxa2E1aDN4ODB6eTNmNjByencybjU2dHdr"`
+	NextCursor *string    `json:"next_cursor" doc:"null on the last page." example:"YXVkXzA2ZXZqbTltODB6eTNmNjByencybjU2dHdn"`
 }
 
 // AuditedActivityList is one page of everybody's activities.
 type AuditedActivityList struct {
 	Activities []AuditedActivity `json:"activities" nullable:"false"`
-	NextCursor *string           `json:"next_cursor" doc:"null on the last page." example:"YXVkXzAxa2E1aDN4ODB6eTNmNjByencybjU2dHdr"`
+	NextCursor *string           `json:"next_cursor" doc:"null on the last page." example:"YXVkXzA2ZXZqbTltODB6eTNmNjByencybjU2dHdn"`
 }
 
 type overviewOut struct{ Body Overview }

@@ -16,18 +16,18 @@ import (
 
 // Token is a one-time join token without its value.
 type Token struct {
-	ID                  string          `json:"id" example:"tok_01ka5h3x80zy3f60rzw2n56twk"`
-	ClusterID           string          `json:"cluster_id" example:"cl_01ka5h3x80zy3f60rzw2n56twk"`
+	ID                  string          `json:"id" example:"tok_06evjm9m80zy3f60rzw2n56twg"`
+	ClusterID           string          `json:"cluster_id" example:"cl_06evjm9m80zy3f60rzw2n56twg"`
 	DisplayPrefix       string          `json:"display_prefix" doc:"The first characters of the value." example:"kbt_4f1c9a"`
 	Status              string          `json:"status" enum:"active,used,expired,revoked"`
 	BootstrapSecretName string          `json:"bootstrap_secret_name" doc:"In kube-system of the cluster, while a machine joins." example:"bootstrap-token-07401b"`
-	CreatedByUserID     *string         `json:"created_by_user_id" example:"usr_01ka5h3x80zy3f60rzw2n56twk"`
-	UsedByNodeID        *string         `json:"used_by_node_id" example:"node_01ka5h3x80zy3f60rzw2n56twk"`
+	CreatedByUserID     *string         `json:"created_by_user_id" example:"usr_06evjm9m80zy3f60rzw2n56twg"`
+	UsedByNodeID        *string         `json:"used_by_node_id" example:"node_06evjm9m80zy3f60rzw2n56twg"`
 	ExpiresAt           operation.Time  `json:"expires_at"`
 	CreatedAt           operation.Time  `json:"created_at"`
 	UsedAt              *operation.Time `json:"used_at" nullable:"true"`
 	RevokedAt           *operation.Time `json:"revoked_at" nullable:"true"`
-	RevokedByUserID     *string         `json:"revoked_by_user_id" example:"usr_01ka5h3x80zy3f60rzw2n56twk"`
+	RevokedByUserID     *string         `json:"revoked_by_user_id" example:"usr_06evjm9m80zy3f60rzw2n56twg"`
 }
 
 // MintedToken is a new join token with its value, which nobody will see again.
@@ -61,7 +61,7 @@ type mintIn struct {
 type mintOut struct{ Body MintedTokenAnswer }
 
 type tokenRef struct {
-	TokenID string `path:"tokenID" doc:"The token's id." example:"tok_01ka5h3x80zy3f60rzw2n56twk"`
+	TokenID string `path:"tokenID" doc:"The token's id." example:"tok_06evjm9m80zy3f60rzw2n56twg"`
 }
 
 type tokenOut struct{ Body TokenAnswer }

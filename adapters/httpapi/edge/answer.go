@@ -87,6 +87,9 @@ func (d Door) record(r *http.Request, v *Visit, out *answer, took time.Duration)
 	if status == 0 {
 		status = http.StatusOK
 	}
+	if d.Observe != nil {
+		d.Observe(method(r), route, status, took)
+	}
 	level := slog.LevelInfo
 	if route == "/healthz" || route == "/readyz" {
 		level = slog.LevelDebug // asked every few seconds

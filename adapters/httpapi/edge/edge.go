@@ -54,6 +54,8 @@ type Door struct {
 	Now     func() time.Time
 	Random  func(b []byte) error
 	Proxies Proxies
+	// Observe is told of every answer; nil: nobody is. The route is a pattern.
+	Observe func(method, route string, status int, took time.Duration)
 }
 
 // Middleware names, logs and guards every request that next serves.

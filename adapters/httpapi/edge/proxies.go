@@ -90,10 +90,17 @@ func hopAddr(hop string) (netip.Addr, bool) {
 }
 
 // forwardedFor returns the for= of each element of RFC 7239 Forwarded headers;
-// "" for an element that has none or cannot be read.
+// "" for an element that has none or cannot be read. A quotation that a client
+// opened and the proxy's own element closed makes the whole line unreadable: it
+// would hide that element.
 func forwardedFor(values []string) (out []string) {
 	for _, v := range values {
-		for _, element := range splitQuoted(v, ',') {
+		elements, ok := splitQuoted(v, ',')
+		if !ok {
+			out = append(out, "")
+			continue
+		}
+		for _, element := range elements {
 			if strings.TrimSpace(element) != "" {
 				out = append(out, parameter(element, "for"))
 			}
@@ -106,7 +113,8 @@ func forwardedFor(values []string) (out []string) {
 // a trick: none.
 func parameter(element, name string) (value string) {
 	seen := false
-	for _, pair := range splitQuoted(element, ';') {
+	pairs, _ := splitQuoted(element, ';')
+	for _, pair := range pairs {
 		k, v, ok := strings.Cut(strings.TrimSpace(pair), "=")
 		if !ok || !strings.EqualFold(strings.TrimSpace(k), name) {
 			continue
@@ -119,8 +127,9 @@ func parameter(element, name string) (value string) {
 	return value
 }
 
-// splitQuoted splits at sep outside quoted strings.
-func splitQuoted(s string, sep byte) (out []string) {
+// splitQuoted splits at sep outside quoted strings. It reports whether every
+// quoted string ends.
+func splitQuoted(s string, sep byte) (out []string, ok bool) {
 	start, quoted := 0, false
 	for i := 0; i < len(s); i++ {
 		switch {
@@ -132,7 +141,7 @@ func splitQuoted(s string, sep byte) (out []string) {
 			out, start = append(out, s[start:i]), i+1
 		}
 	}
-	return append(out, s[start:])
+	return append(out, s[start:]), !quoted
 }
 
 func unquote(s string) string {
