@@ -28,7 +28,7 @@ func nodeCommand() *cobra.Command {
 	}
 	process.logName = "node.log"
 	flags := cmd.Flags()
-	flags.StringVar(&config.JoinFile, "config", "", "kubeadm's JoinConfiguration, with a bootstrap token")
+	flags.StringVar(&config.File, "config", "", "kubeadm's JoinConfiguration, with a bootstrap token")
 	flags.StringVar(&process.dir, "dir", "", "directory that holds everything the node is")
 	flags.StringVar(&config.Name, "name", "", "name of the node (default: the configuration's, else the host's)")
 	flags.DurationVar(&config.Patience, "patience", 30*time.Second, "how long to wait for a control plane that does not answer")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,6 +37,7 @@ type process struct {
 	dir      *filestore.Dir
 	log      *logfile.Log
 	progress *progress.Reporter
+	stopping atomic.Bool
 	exit     sync.Once
 }
 
@@ -79,7 +81,7 @@ func (f processFlags) runIn(p *process, body func(ctx context.Context, p *proces
 		return err
 	}
 	defer p.log.Close()
-	klog.OsExit = func(code int) { p.die(fmt.Sprintf("A component gave up; see %s.", p.dir.Path(f.logName))) }
+	klog.OsExit = func(int) { p.die(fmt.Sprintf("A component gave up; see %s.", p.dir.Path(f.logName))) }
 	return body(ctx, p)
 }
 
@@ -87,6 +89,10 @@ func (f processFlags) runIn(p *process, body func(ctx context.Context, p *proces
 // return: the component expects to be gone.
 func (p *process) die(reason string) {
 	p.exit.Do(func() {
+		if p.stopping.Load() {
+			// It was told to stop; that a component minds does not make it a failure.
+			os.Exit(0)
+		}
 		p.progress.Fail(reason)
 		os.Exit(1)
 	})
@@ -95,6 +101,7 @@ func (p *process) die(reason string) {
 
 // endBy sees to it that a process which was told to stop does.
 func (p *process) endBy(ctx context.Context) {
+	p.stopping.Store(true)
 	deadline := stopDeadline
 	if errors.Is(context.Cause(ctx), lifeline.ErrParentGone) {
 		deadline = orphanDeadline

@@ -3,6 +3,7 @@ package hollow
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"k8s.io/mount-utils"
 
 	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/filestore"
+	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/joining"
 )
 
 const (
@@ -38,7 +40,7 @@ const (
 )
 
 // startKubelet starts the kubelet and returns; it runs until the process ends.
-func startKubelet(ctx context.Context, dir *filestore.Dir, who *identity, credentials *rest.Config) error {
+func startKubelet(ctx context.Context, dir *filestore.Dir, who *joining.Identity, credentials *rest.Config) error {
 	root := rootDirectory(dir)
 	config, err := kubeletConfiguration(root, who)
 	if err != nil {
@@ -64,7 +66,7 @@ func rootDirectory(dir *filestore.Dir) string {
 	return filepath.Join(dir.Alias(), "kubelet")
 }
 
-func kubeletFlags(root string, who *identity) *options.KubeletFlags {
+func kubeletFlags(root string, who *joining.Identity) *options.KubeletFlags {
 	flags := options.NewKubeletFlags()
 	flags.RootDirectory = root
 	flags.CertDirectory = filepath.Join(root, "pki")
@@ -77,7 +79,7 @@ func kubeletFlags(root string, who *identity) *options.KubeletFlags {
 	return flags
 }
 
-func kubeletConfiguration(root string, who *identity) (*kubeletconfig.KubeletConfiguration, error) {
+func kubeletConfiguration(root string, who *joining.Identity) (*kubeletconfig.KubeletConfiguration, error) {
 	c, err := options.NewKubeletConfiguration()
 	if err != nil {
 		return nil, fmt.Errorf("make the kubelet's configuration: %w", err)
@@ -111,8 +113,10 @@ func openFiles() int64 {
 	return int64(limit.Cur) //nolint:gosec // no machine allows as many as would overflow
 }
 
-func kubeletDependencies(ctx context.Context, config *kubeletconfig.KubeletConfiguration, who *identity, credentials *rest.Config) (*kubelet.Dependencies, error) {
-	client, err := kubernetes.NewForConfig(credentials)
+func kubeletDependencies(ctx context.Context, config *kubeletconfig.KubeletConfiguration, who *joining.Identity, credentials *rest.Config) (*kubelet.Dependencies, error) {
+	own := rest.CopyConfig(credentials)
+	own.QPS, own.Burst = float32(config.KubeAPIQPS), int(config.KubeAPIBurst)
+	client, err := kubernetes.NewForConfig(own)
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
@@ -163,6 +167,9 @@ func recorder(ctx context.Context, client kubernetes.Interface, node string) rec
 // forgetful is an operating system on which nothing lasts. The fake below it remembers removals
 // for tests, which a node has no use for.
 type forgetful struct{ containertest.FakeOS }
+
+// Stat finds an empty file everywhere: the log of a container that says nothing.
+func (*forgetful) Stat(string) (os.FileInfo, error) { return os.Stat(os.DevNull) }
 
 func (*forgetful) Remove(string) error    { return nil }
 func (*forgetful) RemoveAll(string) error { return nil }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 
@@ -16,6 +17,10 @@ import (
 
 const (
 	megabyte = 1 << 20
+
+	// logSegment is how much of the write-ahead log is laid out on disk at a time. There are always
+	// two, and etcd's own 64 MB would be most of an idle tenant's disk.
+	logSegment = 8 * megabyte
 
 	// storeQuota is where the store stops taking writes; Kubernetes compacts it every 5 minutes.
 	storeQuota = 2048 * megabyte
@@ -31,6 +36,7 @@ type store struct {
 // startStore returns as soon as the socket is there. The API server may connect right away and
 // initialise while the single member still elects itself.
 func startStore(c Config) (*store, error) {
+	wal.SegmentSizeBytes = logSegment
 	s := &store{url: "unix://" + c.Dir.SocketPath("etcd.sock")}
 	config, err := s.config(c)
 	if err != nil {

@@ -29,6 +29,7 @@ const (
 // Run is a tenant's life: it returns when ctx ends, with nil, or when a component gives up, with
 // the reason.
 func Run(ctx context.Context, c Config) error {
+	collectRarely()
 	l, err := listen(ctx, c)
 	if err != nil {
 		return err
@@ -126,6 +127,7 @@ func (p *plane) rise(ctx context.Context, stop context.CancelCauseFunc) error {
 		return fmt.Errorf("await the default service account: %w", err)
 	}
 	p.Progress.Reached(progress.Ready)
+	settle(ctx)
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package hollow
+package joining
 
 import (
 	"bufio"
@@ -21,9 +21,9 @@ import (
 	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/refusal"
 )
 
-// joinFile is the part of kubeadm's JoinConfiguration that a hollow node understands. The rest,
+// file is the part of kubeadm's JoinConfiguration that a hollow node understands. The rest,
 // such as the runtime's socket, is about things it does not have.
-type joinFile struct {
+type file struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	Discovery  struct {
@@ -59,8 +59,8 @@ func (a *extraArgs) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, (*map[string]string)(a))
 }
 
-// readJoinFile finds the JoinConfiguration in a file that may hold other documents too.
-func readJoinFile(path string) (*joinFile, error) {
+// readFile finds the JoinConfiguration in a file that may hold other documents too.
+func readFile(path string) (*file, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, refusal.New("The join configuration %s cannot be read.", path).Because(err)
@@ -74,7 +74,7 @@ func readJoinFile(path string) (*joinFile, error) {
 		if err != nil {
 			return nil, refusal.New("The join configuration %s is not YAML.", path).Because(err)
 		}
-		f := new(joinFile)
+		f := new(file)
 		// The error of a document that is something else would quote it, token and all.
 		if yaml.Unmarshal(document, f) == nil && f.isJoin() {
 			return f, f.check()
@@ -82,12 +82,12 @@ func readJoinFile(path string) (*joinFile, error) {
 	}
 }
 
-func (f *joinFile) isJoin() bool {
+func (f *file) isJoin() bool {
 	return f.Kind == "JoinConfiguration" &&
 		(f.APIVersion == "kubeadm.k8s.io/v1beta4" || f.APIVersion == "kubeadm.k8s.io/v1beta3")
 }
 
-func (f *joinFile) check() error {
+func (f *file) check() error {
 	t := f.Discovery.BootstrapToken
 	if t == nil {
 		return refusal.New("The join configuration has no discovery.bootstrapToken.")
@@ -122,8 +122,8 @@ func (t *discoveryToken) secret() string {
 }
 
 // identity is what the file says the node shall be, with name in place of the file's if given.
-func (f *joinFile) identity(name string) (*identity, error) {
-	i := &identity{Name: name, Taints: f.Registration.Taints, NodeIP: f.Registration.ExtraArgs["node-ip"]}
+func (f *file) identity(name string) (*Identity, error) {
+	i := &Identity{Name: name, Taints: f.Registration.Taints, NodeIP: f.Registration.ExtraArgs["node-ip"]}
 	if i.Name == "" {
 		i.Name = f.Registration.Name
 	}

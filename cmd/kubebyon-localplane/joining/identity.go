@@ -1,4 +1,4 @@
-package hollow
+package joining
 
 import (
 	"encoding/json"
@@ -8,14 +8,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/kubernetes/cmd/kubelet/app/options"
+	kubeletapis "k8s.io/kubelet/pkg/apis"
 
 	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/filestore"
 	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/refusal"
 )
 
-// identity is what a node joined as. It is kept beside the certificate, for the restarts.
-type identity struct {
+// Identity is what a node joined as. It is kept beside the certificate, for the restarts.
+type Identity struct {
 	Name    string            `json:"name"`
 	Server  string            `json:"server"` // https://host:port
 	Labels  map[string]string `json:"labels,omitempty"`
@@ -27,19 +27,43 @@ type identity struct {
 const identityFile = "node.json"
 
 // check refuses what the kubelet or the API server would refuse later, and less clearly.
-func (i *identity) check() error {
+func (i *Identity) check() error {
 	if problems := validation.IsDNS1123Subdomain(i.Name); len(problems) > 0 {
 		return refusal.New("The node name %q is not valid: %s.", i.Name, problems[0])
 	}
-	flags := options.NewKubeletFlags()
-	flags.NodeLabels = i.Labels
-	if err := options.ValidateKubeletFlags(flags); err != nil {
-		return refusal.New("The node labels are not allowed: %s.", oneLine(err)).Because(err)
+	for key, value := range i.Labels {
+		if err := checkLabel(key, value); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (i *identity) keep(dir *filestore.Dir) error {
+// checkLabel knows which labels a node may give itself; the API server refuses the node for others.
+func checkLabel(key, value string) error {
+	if problems := validation.IsQualifiedName(key); len(problems) > 0 {
+		return refusal.New("The node label %q is not valid: %s.", key, problems[0])
+	}
+	if problems := validation.IsValidLabelValue(value); len(problems) > 0 {
+		return refusal.New("The value %q of the node label %s is not valid: %s.", value, key, problems[0])
+	}
+	prefix, _, _ := strings.Cut(key, "/")
+	if isKubernetes(prefix) && strings.Contains(key, "/") && !kubeletapis.IsKubeletLabel(key) {
+		return refusal.New("The node label %s may not be set by a node itself; set it after the join.", key)
+	}
+	return nil
+}
+
+func isKubernetes(domain string) bool {
+	for _, reserved := range []string{"kubernetes.io", "k8s.io"} {
+		if domain == reserved || strings.HasSuffix(domain, "."+reserved) {
+			return true
+		}
+	}
+	return false
+}
+
+func (i *Identity) keep(dir *filestore.Dir) error {
 	content, err := json.MarshalIndent(i, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", identityFile, err)
@@ -47,13 +71,13 @@ func (i *identity) keep(dir *filestore.Dir) error {
 	return filestore.Write(dir.Path(identityFile), append(content, '\n'))
 }
 
-// recall gives what the directory's node joined as, nil if none did.
-func recall(dir *filestore.Dir) (*identity, error) {
+// Recall gives what the directory's node joined as, nil if none did.
+func Recall(dir *filestore.Dir) (*Identity, error) {
 	content, err := filestore.Read(dir.Path(identityFile))
 	if content == nil || err != nil {
 		return nil, err
 	}
-	i := new(identity)
+	i := new(Identity)
 	if err := json.Unmarshal(content, i); err != nil {
 		return nil, refusal.New("The file %s is damaged.", dir.Path(identityFile)).Because(err)
 	}
