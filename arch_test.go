@@ -33,6 +33,7 @@ var layers = []struct{ path, ours, theirs string }{
 	{"app/standard", "app adapters ports core/kernel", "go.uber.org/fx"},
 	{"app/dev", "app adapters ports core/kernel", "go.uber.org/fx"},
 	{"app/offline", "app adapters ports core", ""},
+	{"app/telemetry", "adapters", ""},
 	{"app/apptest", "app adapters ports core", "go.uber.org/fx"},
 	{"app", "core ports adapters/httpapi", "go.uber.org/fx github.com/danielgtaylor/huma/v2"},
 	{"openapi", "app adapters/httpapi", "*"},

@@ -55,6 +55,9 @@ func (c Config) withDefaults() Config {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.HTTP.Now == nil {
+		c.HTTP.Now = c.Now // the system's, if it is nil too: finer, to time answers with
+	}
 	if c.Now == nil {
 		c.Now = systemClock
 	}

@@ -61,7 +61,7 @@ func newPlatform(c Config, b backends, d *draining) (*platform, error) {
 		return nil, err
 	}
 	conf := c.HTTP
-	conf.Log, conf.Now, conf.Random, conf.Ready = c.part("http"), c.Now, c.Random, b.readiness(d)
+	conf.Log, conf.Random, conf.Ready = c.part("http"), c.Random, b.readiness(d)
 	h, err := httpapi.New(conf, httpapi.Services{
 		Identity: p.identity, Clusters: p.clusters, Tokens: p.tokens, Nodes: p.nodes, Overview: p.overview,
 	})

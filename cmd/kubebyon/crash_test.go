@@ -34,7 +34,9 @@ func TestKilledServerComesBack(t *testing.T) {
 	awaitNoPlanes(t, home, 5*time.Second)
 
 	s = startServerAt(t, s.addr, data, plane)
-	after := c.awaitReachable(kept, time.Minute)
+	after := c.awaitCluster(kept, time.Minute, "reachable again", func(_ int, cluster object) bool {
+		return cluster["connection_status"] == "reachable" && cluster["last_observed_at"] != before["last_observed_at"]
+	})
 	if before["api_endpoint"] != after["api_endpoint"] {
 		t.Errorf("the endpoint was %v and is %v", before["api_endpoint"], after["api_endpoint"])
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/app"
 	"github.com/kubebyon/kubebyon/app/dev"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -74,12 +75,17 @@ func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
+	metrics, err := o.http.serveMetrics(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer metrics.stop()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.http.addr)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w; name another address with --http-addr", o.http.addr, err)
 	}
 	hello := &greeting{out: out, url: "http://" + listener.Addr().String(), dataDir: o.dataDir, email: o.adminEmail}
-	a, err := o.build(log, hello)
+	a, err := o.build(log, hello, metrics)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -91,10 +97,10 @@ func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
 	if err := a.Start(ctx); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return serve(ctx, log, a, o.http, listener, hello.print)
+	return serve(ctx, log, a, listener, hello.print)
 }
 
-func (o *devOptions) build(log *slog.Logger, hello *greeting) (*app.App, error) {
+func (o *devOptions) build(log *slog.Logger, hello *greeting, m *metricsServer) (*app.App, error) {
 	modules, err := dev.Modules(dev.Config{
 		DataDir: o.dataDir, DatabaseURL: o.database, SecretKey: secret.New(o.secretKey),
 		Localplane: o.localplane, Log: log, Now: time.Now,
@@ -103,7 +109,7 @@ func (o *devOptions) build(log *slog.Logger, hello *greeting) (*app.App, error) 
 		return nil, err
 	}
 	conf := app.Config{
-		Log: log, Name: "dev", HTTP: o.http.config("dev"),
+		Log: log, Name: "dev", HTTP: o.http.config("dev", m),
 		FirstAdmin: app.FirstAdmin{Email: o.adminEmail, Password: secret.New(o.adminPass), HandOver: hello.keepPassword},
 	}
 	o.jobs.apply(&conf)
@@ -112,8 +118,8 @@ func (o *devOptions) build(log *slog.Logger, hello *greeting) (*app.App, error) 
 
 // serve answers requests until ctx ends or the listener breaks. Requests in
 // flight then get time to finish.
-func serve(ctx context.Context, log *slog.Logger, a *app.App, f httpFlags, l net.Listener, ready func()) error {
-	srv := f.server(a.Handler, log)
+func serve(ctx context.Context, log *slog.Logger, a *app.App, l net.Listener, ready func()) error {
+	srv := httpapi.NewServer(a.Handler, log)
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	ready()

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"log/slog"
-	"net/http"
 	"runtime"
 	"time"
 
@@ -49,16 +47,12 @@ func (f *httpFlags) register(fs *pflag.FlagSet, addr string) {
 	fs.StringVar(&f.mirror, "node-mirror", "", "where joining machines get Kubernetes from; empty: https://dl.k8s.io/release")
 }
 
-func (f *httpFlags) config(backend string) httpapi.Config {
+func (f *httpFlags) config(backend string, m *metricsServer) httpapi.Config {
 	return httpapi.Config{
 		PublicBaseURL: f.publicURL, JoinBaseURL: f.joinURL, CORSAllowedOrigins: f.origins, TrustedProxyCIDRs: f.proxies,
-		JoinLimit: f.join.limit(), AuthLimit: f.auth.limit(), NodeMirror: f.mirror,
+		JoinLimit: f.join.limit(), AuthLimit: f.auth.limit(), NodeMirror: f.mirror, Observe: m.observe(),
 		Version: httpapi.Version{Version: version, Commit: commit, GoVersion: runtime.Version(), Backend: backend},
 	}
-}
-
-func (f *httpFlags) server(h http.Handler, log *slog.Logger) *http.Server {
-	return httpapi.NewServer(h, log)
 }
 
 // jobFlags say how work on clusters is done.

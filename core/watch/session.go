@@ -36,6 +36,7 @@ type session struct {
 
 	silentSince time.Time // zero while the tenant answers
 	lost        bool      // the silence has been written down
+	met         bool      // the tenant has answered this session before
 	backoff     time.Duration
 }
 
@@ -59,9 +60,28 @@ func (s *session) run(ctx context.Context) {
 		}
 		s.log.Log(ctx, level, "watch ended; trying again", "err", err)
 		s.missed(ctx, err)
-		bell.Wait(ctx, nil, s.pause())
-		s.backoff = min(2*s.backoff, lastBackoff)
+		if s.rest(ctx) {
+			s.backoff = firstBackoff
+		} else {
+			s.backoff = min(2*s.backoff, lastBackoff)
+		}
 	}
+}
+
+// rest waits until it is time to try again, or until provisioning has news of
+// the control plane, which it reports.
+func (s *session) rest(ctx context.Context) (news bool) {
+	short, cancel := context.WithTimeout(ctx, s.pause())
+	defer cancel()
+	seen, err := s.deps.Door.Provisioner.Observe(short, s.cluster)
+	for now := seen; err == nil; {
+		if now != seen {
+			return true
+		}
+		now, err = s.deps.Door.Provisioner.Await(short, s.cluster, seen)
+	}
+	<-short.Done()
+	return false
 }
 
 // pause is how long to wait before the next try: the back-off, spread by half
@@ -88,7 +108,7 @@ func (s *session) attend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.silentSince, s.lost = time.Time{}, false
+	s.silentSince, s.lost, s.met = time.Time{}, false, true
 	s.tidy(ctx, in)
 	return s.follow(ctx, in, rec)
 }
@@ -224,13 +244,15 @@ func (s *session) decide(ctx context.Context, in tenant.Tenant, r tenant.JoinReq
 	return in.DecideJoin(ctx, r.Name, v.Approve, v.Reason)
 }
 
-// missed writes down that the tenant is silent, once it has been for a while.
+// missed writes down that the tenant is silent, once it has been for a while. A
+// session that has not met it does so at once: what is on record is from before,
+// and may be long untrue.
 func (s *session) missed(ctx context.Context, why error) {
 	now := s.deps.Now()
 	if s.silentSince.IsZero() {
 		s.silentSince = now
 	}
-	if silent := now.Sub(s.silentSince); !s.lost && silent >= 0 && silent < patience {
+	if silent := now.Sub(s.silentSince); s.met && !s.lost && silent >= 0 && silent < patience {
 		return
 	}
 	if err := s.lose(ctx, why); err != nil && !errors.Is(err, errOver) && ctx.Err() == nil {

@@ -1,0 +1,211 @@
+package app_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/fx"
+
+	"github.com/kubebyon/kubebyon/adapters/argonpass"
+	"github.com/kubebyon/kubebyon/adapters/gobus"
+	"github.com/kubebyon/kubebyon/adapters/keyseal"
+	"github.com/kubebyon/kubebyon/adapters/memprovision"
+	"github.com/kubebyon/kubebyon/adapters/memstore"
+	"github.com/kubebyon/kubebyon/adapters/memtenant"
+	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/ports/passwords"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/seal"
+	"github.com/kubebyon/kubebyon/ports/store"
+	"github.com/kubebyon/kubebyon/ports/tenant"
+)
+
+// inMemory backs every port with its reference.
+func inMemory(t testing.TB) fx.Option {
+	t.Helper()
+	hasher, err := argonpass.New(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fx.Options(
+		memstore.Module, memprovision.Module, gobus.Module,
+		app.Use[tenant.Connector](memtenant.New()),
+		app.Use[seal.Sealer](keyseal.New([32]byte{1})),
+		app.Use[passwords.Hasher](hasher),
+	)
+}
+
+func admin(ctx context.Context) context.Context {
+	now, random := time.Now(), [10]byte{1}
+	return actor.With(ctx, actor.Actor{Type: actor.Person, Method: actor.BySession, UserID: id.New[id.UserKind](now, random), Role: actor.Admin})
+}
+
+func TestClusterBecomesReachable(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, err := app.New(app.Config{}, inMemory(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer stop(t, p)
+		ctx := admin(t.Context())
+		c, err := p.Clusters.Create(ctx, clusters.Request{Name: "demo"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if c, err = p.Clusters.Get(ctx, c.ID); err != nil || c.ConnectionStatus != string(clusters.Reachable) {
+			t.Errorf("after a second the cluster is %q, %v", c.ConnectionStatus, err)
+		}
+	})
+}
+
+// counting counts what is applied through it.
+type counting struct {
+	provision.Provisioner
+	applied *atomic.Int32
+}
+
+func (c counting) Apply(ctx context.Context, w provision.Want) error {
+	c.applied.Add(1)
+	return c.Provisioner.Apply(ctx, w)
+}
+
+func TestBackendsAreReplacedAndWrapped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var applied atomic.Int32
+		mine := memprovision.New(memprovision.Config{})
+		p, err := app.New(app.Config{}, inMemory(t),
+			app.Replace[provision.Provisioner](counting{mine, &applied}),
+			app.Wrap(func(s store.Store) store.Store { return wrapped{s} }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		defer stop(t, p)
+		if _, err := p.Clusters.Create(admin(t.Context()), clusters.Request{Name: "demo"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if applied.Load() == 0 || len(mine.Clusters()) != 1 {
+			t.Errorf("the replaced provisioner was asked %d times and has %d clusters", applied.Load(), len(mine.Clusters()))
+		}
+		w := httptest.NewRecorder()
+		p.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
+		if w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "hunter2") {
+			t.Errorf("readiness over the wrapped store: %d %s", w.Code, w.Body)
+		}
+	})
+}
+
+// wrapped is a store that cannot be reached, and says too much about it.
+type wrapped struct{ store.Store }
+
+func (wrapped) Ping(context.Context) error { return errPassword }
+
+var errPassword = errString("dial tcp 10.0.0.7: password hunter2")
+
+type errString string
+
+func (e errString) Error() string { return string(e) }
+
+func TestMissingBackendIsNamed(t *testing.T) {
+	t.Parallel()
+	_, err := app.New(app.Config{}, memstore.Module, memprovision.Module, gobus.Module)
+	if err == nil || !strings.Contains(err.Error(), "missing type") {
+		t.Errorf("got %v", err)
+	}
+	_, err = app.New(app.Config{}, inMemory(t), memstore.Module)
+	if err == nil || !strings.Contains(err.Error(), "already provided") {
+		t.Errorf("two backends for one port: %v", err)
+	}
+}
+
+func TestWrongKeyStopsTheStart(t *testing.T) {
+	t.Parallel()
+	kept := memstore.New()
+	start := func(key byte) error {
+		p, err := app.New(app.Config{}, inMemory(t), app.Replace[store.Store](kept), app.Replace[seal.Sealer](keyseal.New([32]byte{key})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop(t, p)
+		return p.Start(t.Context())
+	}
+	if err := start(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := start(2); err == nil || !strings.Contains(err.Error(), "the secret key is not the one") {
+		t.Errorf("started with another key: %v", err)
+	}
+	if err := start(1); err != nil {
+		t.Errorf("the right key does not work any more: %v", err)
+	}
+}
+
+func TestFirstAdminIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	kept := memstore.New()
+	var handed []string
+	for range 2 {
+		p, err := app.New(app.Config{FirstAdmin: app.FirstAdmin{HandOver: func(email string, _ secret.Text) error {
+			handed = append(handed, email)
+			return nil
+		}}}, inMemory(t), app.Replace[store.Store](kept))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		stop(t, p)
+	}
+	if len(handed) != 1 || handed[0] != "admin@kubebyon.local" {
+		t.Errorf("passwords were handed over for %v", handed)
+	}
+}
+
+func TestDrainTurnsReadinessOff(t *testing.T) {
+	t.Parallel()
+	p, err := app.New(app.Config{}, inMemory(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready := func() int {
+		w := httptest.NewRecorder()
+		p.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
+		return w.Code
+	}
+	if got := ready(); got != http.StatusOK {
+		t.Errorf("ready: %d", got)
+	}
+	p.Drain()
+	if got := ready(); got != http.StatusServiceUnavailable {
+		t.Errorf("draining: %d", got)
+	}
+}
+
+func stop(t *testing.T, p *app.App) {
+	t.Helper()
+	if err := p.Stop(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
