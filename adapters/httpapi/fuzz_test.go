@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -49,8 +50,9 @@ func FuzzRequest(f *testing.F) {
 	for _, p := range []string{"/join?token=%zz", "/api/console/nodes?cursor=%00&limit=-", "/api/console/nodes/%2f/drain", "/api/join/clusters/%/script", "/docs/assets/..%2f", "/api/console/activities?category=%ff"} {
 		f.Add("GET", p, "")
 	}
+	w := newWorld(f)
+	cookie := w.as(userEmail).header.Get("Cookie")
 	f.Fuzz(func(t *testing.T, method, target, body string) {
-		w := newWorld(t)
 		r, err := http.NewRequestWithContext(t.Context(), method, "http://"+host+"/", strings.NewReader(body))
 		if err != nil {
 			t.Skip()
@@ -59,7 +61,7 @@ func FuzzRequest(f *testing.F) {
 			t.Skip()
 		}
 		r.RemoteAddr = peerAddr
-		r.Header.Set("Cookie", w.as(userEmail).header.Get("Cookie"))
+		r.Header.Set("Cookie", cookie)
 		if a := w.serve(r); a.Code >= 500 {
 			t.Errorf("%d %s\n%s", a.Code, a.Body, w.log)
 		}
@@ -89,9 +91,10 @@ func FuzzCredentials(f *testing.F) {
 	f.Add(`kubebyon_session="kbs_"; kubebyon_session=`, "Bearer ")
 	f.Add("", "Bearer kbk_\x00")
 	f.Add("=;;=", "bearer  kbk_x")
+	w := newWorld(f)
 	f.Fuzz(func(t *testing.T, cookie, authorization string) {
-		w := newWorld(t)
-		r := w.anybody().request("GET", "/api/auth/me", nil)
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/api/auth/me", nil)
+		r.RemoteAddr = peerAddr
 		r.Header["Cookie"] = []string{cookie}
 		if authorization != "" {
 			r.Header["Authorization"] = []string{authorization}

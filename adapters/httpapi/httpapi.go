@@ -61,7 +61,7 @@ type Config struct {
 	Ready func(ctx context.Context) map[string]error
 }
 
-// Server serves the API.
+// Server serves the API. It is an http.Handler.
 type Server struct {
 	router chi.Router
 	api    huma.API
@@ -106,7 +106,7 @@ func New(c Config, s Services) (*Server, error) {
 		JoinLimit: join, AuthLimit: auth, Now: c.Now,
 	}, s, keeper)
 	serveDocument(router, api)
-	router.Mount("/docs", docs.Handler("/openapi.json"))
+	router.Mount("/docs", withProblems(docs.Handler("/openapi.json")))
 	return &Server{router, api}, nil
 }
 

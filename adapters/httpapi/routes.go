@@ -49,3 +49,37 @@ func allowed(routes chi.Routes, r *http.Request) (out []string) {
 	}
 	return out
 }
+
+// withProblems makes problems of a file server's refusals.
+func withProblems(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(&refusals{ResponseWriter: w, r: r}, r)
+	})
+}
+
+type refusals struct {
+	http.ResponseWriter
+	r       *http.Request
+	refused bool
+}
+
+func (f *refusals) WriteHeader(status int) {
+	switch status {
+	case http.StatusNotFound:
+		f.refused = true
+		notFound(f.ResponseWriter, f.r)
+	case http.StatusMethodNotAllowed:
+		f.refused = true
+		problem.Write(f.ResponseWriter, problem.New(f.r.Context(), status, "method_not_allowed", "This path takes "+f.Header().Get("Allow")+"."))
+	default:
+		f.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write drops the text that goes with a refusal.
+func (f *refusals) Write(b []byte) (int, error) {
+	if f.refused {
+		return len(b), nil
+	}
+	return f.ResponseWriter.Write(b)
+}

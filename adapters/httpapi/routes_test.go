@@ -24,10 +24,15 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	w := newWorld(t)
 	admin := w.as(adminEmail)
 	w.unchanged(func() {
-		for _, path := range []string{"/", "/api", "/api/console", "/api/console/clusters/", "/api/console/nope", "/metrics", "/api/clusters/x/kubeconfig", "//", "/healthz/", "/api/console/clusters/a/b/c", "/join/x"} {
+		for _, path := range []string{"/", "/api", "/api/console", "/api/console/clusters/", "/api/console/nope", "/metrics", "/api/clusters/x/kubeconfig", "//", "/healthz/", "/api/console/clusters/a/b/c", "/join/x", "/docs/assets/nope", "/docs/nope"} {
 			for _, method := range []string{"GET", "POST", "FROB"} {
-				admin.do(method, path, nil).want(404, "not_found")
+				if method == "GET" || !strings.HasPrefix(path, "/docs") {
+					admin.do(method, path, nil).want(404, "not_found")
+				}
 			}
+		}
+		if r := admin.do("POST", "/docs", nil).want(405, "method_not_allowed"); r.Header().Get("Allow") != "GET, HEAD" {
+			t.Errorf("Allow %q", r.Header().Get("Allow"))
 		}
 		for path, allow := range map[string]string{
 			"/healthz": "GET, HEAD, OPTIONS", "/join": "GET, HEAD, OPTIONS", "/api/auth/login": "POST, OPTIONS", "/openapi.json": "GET, HEAD, OPTIONS",

@@ -49,7 +49,7 @@ func TestDocumentIsValid(t *testing.T) {
 
 // check fails t unless the answer is one that the document tells of: its
 // status, its code, its media type and every field.
-func (s *spec) check(t *testing.T, r *http.Request, a *httptest.ResponseRecorder) {
+func (s *spec) check(t testing.TB, r *http.Request, a *httptest.ResponseRecorder) {
 	t.Helper()
 	if a.Code == http.StatusMethodNotAllowed || r.Method == http.MethodHead || r.Method == http.MethodOptions {
 		return
@@ -88,7 +88,7 @@ func (s *spec) check(t *testing.T, r *http.Request, a *httptest.ResponseRecorder
 	}
 }
 
-func checkCode(t *testing.T, route *routers.Route, response *openapi3.Response, a *httptest.ResponseRecorder) {
+func checkCode(t testing.TB, route *routers.Route, response *openapi3.Response, a *httptest.ResponseRecorder) {
 	t.Helper()
 	code := a.Header().Get("X-KubeBYON-Join-Error")
 	if a.Header().Get("Content-Type") == "application/problem+json" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"reflect"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -51,7 +52,12 @@ func registerSystem(api operation.API, c Config) {
 	}, nil, func(context.Context, *struct{}) (*versionOut, error) { return &versionOut{c.Version}, nil })
 }
 
+// readyTimeout is how long whoever asks may wait for what does not answer.
+const readyTimeout = 5 * time.Second
+
 func readiness(ctx context.Context, c Config) *readinessOut {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
 	out := &readinessOut{Status: http.StatusOK, Body: Readiness{Status: "ok", Checks: map[string]string{}}}
 	for name, err := range c.Ready(ctx) {
 		out.Body.Checks[name] = "ok"

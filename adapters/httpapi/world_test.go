@@ -48,7 +48,7 @@ const (
 
 // world is a whole platform behind the API, each test's own.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	server  *httpapi.Server
 	store   *flaky
 	tenants *memtenant.Connector
@@ -60,7 +60,7 @@ type world struct {
 	random  *counter
 }
 
-func newWorld(t *testing.T, change ...func(*httpapi.Config)) *world {
+func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	t.Helper()
 	w := &world{
 		t: t, store: &flaky{Store: memstore.New()}, tenants: memtenant.New(), planes: new(planes), log: new(buffer),
@@ -274,7 +274,7 @@ func (w *world) as(email string) caller {
 // answer is what came back.
 type answer struct {
 	*httptest.ResponseRecorder
-	t    *testing.T
+	t    testing.TB
 	what string
 }
 
@@ -320,7 +320,7 @@ func (c caller) do(method, target string, body any) answer {
 	return a
 }
 
-func checkHeaders(t *testing.T, a answer) {
+func checkHeaders(t testing.TB, a answer) {
 	t.Helper()
 	for name, want := range map[string]string{
 		"X-Content-Type-Options": "nosniff", "Referrer-Policy": "strict-origin-when-cross-origin", "X-Frame-Options": "DENY",
@@ -486,6 +486,7 @@ type once struct {
 func (o once) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
 	return do(ctx, o.tx)
 }
+
 func (o once) View(ctx context.Context, do func(context.Context, store.Tx) error) error {
 	return do(ctx, o.tx)
 }

@@ -63,8 +63,12 @@ func TestRetryAfterIsRoundedUp(t *testing.T) {
 		wait time.Duration
 		want string
 	}{
-		{fault.Exhausted, 0, "1"}, {fault.Exhausted, time.Millisecond, "1"}, {fault.Exhausted, 1001 * time.Millisecond, "2"}, {fault.Exhausted, 3 * time.Second, "3"},
-		{fault.Unavailable, 0, ""}, {fault.Unavailable, 1500 * time.Millisecond, "2"},
+		{fault.Exhausted, 0, "1"},
+		{fault.Exhausted, time.Millisecond, "1"},
+		{fault.Exhausted, 1001 * time.Millisecond, "2"},
+		{fault.Exhausted, 3 * time.Second, "3"},
+		{fault.Unavailable, 0, ""},
+		{fault.Unavailable, 1500 * time.Millisecond, "2"},
 	} {
 		e := c.kind.New("x", "x")
 		e.RetryAfter = c.wait

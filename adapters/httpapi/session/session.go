@@ -142,21 +142,15 @@ func cookieToken(r *http.Request) (secret.Text, bool) {
 
 // Cookie carries a session that has just begun or been used.
 func (k Keeper) Cookie(ctx context.Context, token secret.Text) http.Cookie {
-	c := k.cookie(ctx)
-	c.Value, c.MaxAge = token.Reveal(), int(identity.SessionIdle/time.Second)
-	return c
+	return k.cookie(ctx, token.Reveal(), int(identity.SessionIdle/time.Second))
 }
 
 // NoCookie takes the cookie back.
-func (k Keeper) NoCookie(ctx context.Context) http.Cookie {
-	c := k.cookie(ctx)
-	c.MaxAge = -1
-	return c
-}
+func (k Keeper) NoCookie(ctx context.Context) http.Cookie { return k.cookie(ctx, "", -1) }
 
-func (k Keeper) cookie(ctx context.Context) http.Cookie {
-	return http.Cookie{
-		Name: CookieName, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode,
+func (k Keeper) cookie(ctx context.Context, value string, maxAge int) http.Cookie {
+	return http.Cookie{ //nolint:gosec // secure wherever it can be: a server without TLS could not be signed in to
+		Name: CookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		Secure: k.AlwaysSecure || strings.HasPrefix(edge.Of(ctx).Origin, "https://"),
 	}
 }
