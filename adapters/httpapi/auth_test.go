@@ -167,6 +167,9 @@ func TestCredentials(t *testing.T) {
 			}
 		})
 	}
+	twice := w.anybody()
+	twice.header["Authorization"] = []string{"Bearer " + keyValue, "Bearer " + keyValue}
+	twice.do("GET", "/api/auth/me", nil).want(401, "unauthenticated")
 	w.clock.advance(2 * time.Hour)
 	w.anybody().with("Authorization", "Bearer "+keyValue).do("GET", "/api/auth/me", nil).want(401, "unauthenticated")
 }

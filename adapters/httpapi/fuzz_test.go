@@ -70,7 +70,7 @@ func FuzzRequest(f *testing.F) {
 
 // FuzzCursor: a cursor that is taken is the one that was given out.
 func FuzzCursor(f *testing.F) {
-	for _, s := range []string{"", "x", "Y2xf", base64.RawURLEncoding.EncodeToString([]byte("cl_06evjm9m80zy3f60rzw2n56twg")), "cl_06evjm9m80zy3f60rzw2n56twg"} {
+	for _, s := range []string{"", "x", "Y2xf", base64.RawURLEncoding.EncodeToString([]byte("cl_06evjm9m80zy3f60rzw2n56twg")), "cl_06evjm9m80zy3f60rzw2n56twg", "Y2xfMDZldmptOW04MHp5M2Y2MHJ6dzJuNTZ0d2d"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -1,0 +1,29 @@
+package operation
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// TestFieldRepeatsNothing: what huma says is passed on only where it is known to
+// hold nothing of the request.
+func TestFieldRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	for message, kept := range map[string]bool{
+		"expected string": true, "expected number <= 10000000": true, `expected value to be one of "nodeport, loadbalancer, ingress"`: true,
+		"expected required property name to be present": true, "unexpected property": true, "is not valid JSON near byte 7": true,
+		"expected string to be RFC 5322 email: mail: missing '@' in s3cr3t": false, "invalid character 's' looking for beginning of value": false,
+		"strconv.ParseInt: parsing \"s3cr3t\": invalid syntax": false,
+	} {
+		f := field(&huma.ErrorDetail{Location: "body.name", Message: message, Value: "s3cr3t"})
+		if (f.Message == message) != kept || strings.Contains(f.Message, "s3cr3t") || f.Location != "body.name" {
+			t.Errorf("%q became %+v", message, f)
+		}
+	}
+	odd := field(&huma.ErrorDetail{Location: "body.<script>\n" + strings.Repeat("x", 200), Message: "unexpected property"})
+	if strings.ContainsAny(odd.Location, "<>\n") || len(odd.Location) > maxLocation+3 {
+		t.Errorf("location %q", odd.Location)
+	}
+}
