@@ -100,7 +100,7 @@ func TestHeadersAreDocumented(t *testing.T) {
 	if response("/join", "GET", "429").Headers["Retry-After"] == nil || response("/api/auth/login", "POST", "429").Headers["Retry-After"] == nil {
 		t.Error("Retry-After")
 	}
-	if response("/join", "GET", "200").Headers["X-KubeBYON-Join-Error"] == nil {
+	if h := response("/join", "GET", "200").Headers["X-KubeBYON-Join-Error"]; h == nil || len(h.Value.Schema.Value.Enum) != 5 || h.Value.Description == "" {
 		t.Error("X-KubeBYON-Join-Error")
 	}
 	for _, path := range []string{"/api/console/clusters", "/api/console/clusters/{clusterID}/join-token"} {

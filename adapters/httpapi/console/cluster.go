@@ -57,7 +57,7 @@ type ClusterAnswer struct {
 // ClusterList is one page of clusters.
 type ClusterList struct {
 	Clusters   []Cluster `json:"clusters" nullable:"false"`
-	NextCursor *string   `json:"next_cursor" doc:"null on the last page." example:"Y2xfMDFrYTVoM3g4MHp5M3Y2MHJ6dzJuNTZ0d2s"`
+	NextCursor *string   `json:"next_cursor" doc:"null on the last page." example:"Y2xfMDZldmptOW04MHp5M2Y2MHJ6dzJuNTZ0d2c"`
 }
 
 func showCluster(c store.Cluster) Cluster {

@@ -28,8 +28,8 @@ type joinClusterIn struct {
 // scriptOut is a shell script: to join, or to say why not.
 type scriptOut struct {
 	Status      int
-	ContentType string `header:"Content-Type"`
-	JoinError   string `header:"X-KubeBYON-Join-Error"`
+	ContentType string `header:"Content-Type" hidden:"true"`
+	JoinError   string `header:"X-KubeBYON-Join-Error" hidden:"true"` // described by hand
 	Body        []byte
 }
 

@@ -22,7 +22,7 @@ type Limit struct {
 // Paged is the query of a list.
 type Paged struct {
 	Limit
-	Cursor string `query:"cursor" doc:"next_cursor of the page before." example:"Y2xfMDFrYTVoM3g4MHp5M3Y2MHJ6dzJuNTZ0d2s"`
+	Cursor string `query:"cursor" doc:"next_cursor of the page before." example:"Y2xfMDZldmptOW04MHp5M2Y2MHJ6dzJuNTZ0d2c"`
 }
 
 // LimitParam describes limit as the number that it is; huma would take the type
