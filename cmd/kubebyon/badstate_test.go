@@ -86,7 +86,7 @@ func TestNeverReadyIsAnErrorThatAnUpdateRetries(t *testing.T) {
 	// Asked for a tenant, it never gets further than its store until the file stuck is gone.
 	script := "#!/bin/sh\nif [ \"$1\" = tenant ] && [ -e " + stuck + " ]; then echo '{\"stage\":\"etcd_ready\"}'; while [ -e " + stuck + " ]; do sleep 0.1; done; fi\nexec " + plane + " \"$@\"\n"
 	write(t, stuck, "")
-	if err := os.WriteFile(broken, []byte(script), 0o700); err != nil { //nolint:gosec // a program must be executable
+	if err := os.WriteFile(broken, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	s := startServer(t, data, broken, "--job-deadline-seconds", "2")

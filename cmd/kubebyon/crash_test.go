@@ -33,7 +33,7 @@ func TestKilledServerComesBack(t *testing.T) {
 	s.kill(t)
 	awaitNoPlanes(t, home, 5*time.Second)
 
-	s = startServerAt(t, s.addr, data, plane)
+	startServerAt(t, s.addr, data, plane)
 	after := c.awaitCluster(kept, time.Minute, "reachable again", func(_ int, cluster object) bool {
 		return cluster["connection_status"] == "reachable" && cluster["last_observed_at"] != before["last_observed_at"]
 	})

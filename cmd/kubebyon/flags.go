@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ func (l *logFlags) register(fs *pflag.FlagSet) {
 func (l *logFlags) logger(to *os.File) *slog.Logger {
 	terminal := isatty.IsTerminal(to.Fd())
 	if l.format == "text" || (l.format == "auto" && terminal) {
-		return slog.New(tint.NewHandler(to, &tint.Options{Level: l.level, TimeFormat: time.TimeOnly, NoColor: !terminal}))
+		return slog.New(tint.NewTextHandler(to, &tint.Options{Level: l.level, TimeFormat: time.TimeOnly, NoColor: !terminal}))
 	}
 	return slog.New(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: l.level}))
 }
@@ -53,13 +54,11 @@ func (c *choice) String() string {
 func (c *choice) Type() string { return "string" }
 
 func (c *choice) Set(text string) error {
-	for _, a := range c.allowed {
-		if a == text {
-			*c.value = text
-			return nil
-		}
+	if !slices.Contains(c.allowed, text) {
+		return fmt.Errorf("must be one of %s", strings.Join(c.allowed, ", "))
 	}
-	return fmt.Errorf("must be one of %s", strings.Join(c.allowed, ", "))
+	*c.value = text
+	return nil
 }
 
 // prefixes is a flag that lists networks.

@@ -43,7 +43,7 @@ func setFromEnvironment(f *pflag.Flag) error {
 	value, ok := os.LookupEnv(name)
 	isSecret := strings.HasSuffix(f.Usage, secretNote)
 	if file, given := os.LookupEnv(name + "_FILE"); given && isSecret && !ok {
-		text, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+		text, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("%s_FILE: %w", name, err)
 		}
