@@ -176,22 +176,24 @@ func (s *Service) Drain(ctx context.Context, i id.Node, o tenant.DrainOptions) (
 		return n, tenant.DrainReport{}, err
 	}
 	report, err := in.Drain(ctx, n.Name, o)
-	if o.DryRun {
-		return n, report, err
+	if o.DryRun || (errors.Is(err, fault.Unavailable) && len(report.Evicted) == 0) {
+		return n, report, err // nothing was done that a record would be of
 	}
-	result := journal.Success
-	message := fmt.Sprintf("Drained the node %s: %d pods evicted.", n.Name, len(report.Evicted))
-	if err != nil {
-		result, message = journal.Failure, "Draining the node "+n.Name+" did not finish."
-	}
-	event := aboutNode(c, n, "drained", message)
-	event.Result = result
+	event := drained(c, n, report, err)
 	werr := s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error { return s.journal.Write(ctx, tx, event) })
 	if last, gerr := s.Get(ctx, i); gerr == nil {
 		n = last
 		n.Unschedulable = n.Unschedulable || err == nil
 	}
 	return n, report, errors.Join(err, werr)
+}
+
+func drained(c store.Cluster, n store.Node, report tenant.DrainReport, err error) journal.Event {
+	e := aboutNode(c, n, "drained", fmt.Sprintf("Drained the node %s: %d pods evicted.", n.Name, len(report.Evicted)))
+	if err != nil {
+		e.Result, e.Message = journal.Failure, fmt.Sprintf("Draining the node %s did not finish: %d pods evicted.", n.Name, len(report.Evicted))
+	}
+	return e
 }
 
 // Delete removes a node from its cluster.

@@ -29,5 +29,9 @@ func (d Door) Open(ctx context.Context, cluster id.Cluster) (tenant.Tenant, erro
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
-	return d.Connector.Connect(ctx, cluster, kubeconfig)
+	in, err := d.Connector.Connect(ctx, cluster, kubeconfig)
+	if errors.Is(err, fault.Invalid) { // the platform's own kubeconfig: nothing that the caller could mend
+		return nil, fault.Unavailable.New("cluster_unreachable", "The platform has no working way into this cluster.").Because(err)
+	}
+	return in, err
 }

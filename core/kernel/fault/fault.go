@@ -111,7 +111,11 @@ func (c *Check) Err() error {
 	if len(c.fields) == 0 {
 		return nil
 	}
-	e := Invalid.New(ValidationFailed, "The request has %d invalid field(s): %s", len(c.fields), c.fields[0].Location+" "+c.fields[0].Message+".")
+	first := c.fields[0].Location + " " + c.fields[0].Message + "."
+	e := Invalid.New(ValidationFailed, "The request is not valid: %s", first)
+	if more := len(c.fields) - 1; more > 0 {
+		e.Msg = fmt.Sprintf("The request is not valid in %d places, first: %s", more+1, first)
+	}
 	e.Fields = c.fields
 	return e
 }
