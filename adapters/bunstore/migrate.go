@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -34,7 +35,7 @@ func (postgres) migrations() migrations {
 func (f sqliteFile) migrations() migrations {
 	return migrations{goose.DialectSQLite3, "migrations/sqlite", func(context.Context, *sql.DB) (lock.SessionLocker, error) {
 		path := f.path + "-migrate"
-		return &fileLock{uri: f.uri(path, "_txlock", "exclusive")}, private(path)
+		return &fileLock{uri: f.uri(path, url.Values{"_txlock": {"exclusive"}})}, private(path)
 	}}
 }
 

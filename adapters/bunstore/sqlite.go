@@ -34,19 +34,19 @@ func newSQLite(cfg Config, rest string) (*Store, error) {
 		return nil, fmt.Errorf("find the database file: %w", err)
 	}
 	engine := sqliteFile{path}
-	writer, err := engine.pool(1, "_txlock", "immediate", "_pragma", "journal_mode(WAL)", "_pragma", "synchronous(FULL)")
+	writer, err := engine.pool(1, url.Values{"_txlock": {"immediate"}, "_pragma": {"journal_mode(WAL)", "synchronous(FULL)"}})
 	if err != nil {
 		return nil, err
 	}
-	reader, err := engine.pool(min(cfg.MaxConns, maxReaders), "_pragma", "query_only(1)")
+	reader, err := engine.pool(min(cfg.MaxConns, maxReaders), url.Values{"_pragma": {"query_only(1)"}})
 	if err != nil {
 		return nil, errors.Join(err, writer.Close())
 	}
 	return &Store{writer: writer, reader: reader, engine: engine, log: cfg.Log}, nil
 }
 
-func (f sqliteFile) pool(conns int, options ...string) (*bun.DB, error) {
-	connector, err := sqlite.NewConnector(f.uri(f.path, options...))
+func (f sqliteFile) pool(conns int, options url.Values) (*bun.DB, error) {
+	connector, err := sqlite.NewConnector(f.uri(f.path, options))
 	if err != nil {
 		return nil, fmt.Errorf("set up SQLite: %w", err)
 	}
@@ -56,13 +56,10 @@ func (f sqliteFile) pool(conns int, options ...string) (*bun.DB, error) {
 	return bun.NewDB(pool, sqlitedialect.New()), nil
 }
 
-// uri names a file the way SQLite wants it, with pairs of options.
-func (sqliteFile) uri(path string, options ...string) string {
-	q := url.Values{"_pragma": {"busy_timeout(5000)", "foreign_keys(1)"}}
-	for i := 0; i < len(options); i += 2 {
-		q.Add(options[i], options[i+1])
-	}
-	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}
+// uri names a file the way SQLite wants it, with the driver's options.
+func (sqliteFile) uri(path string, options url.Values) string {
+	options["_pragma"] = append(options["_pragma"], "busy_timeout(5000)", "foreign_keys(1)")
+	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: options.Encode()}
 	return u.String()
 }
 

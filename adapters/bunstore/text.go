@@ -27,8 +27,8 @@ func legibleValue(v reflect.Value) error {
 	case reflect.String:
 		return plain(v.String())
 	case reflect.Struct:
-		for i := range v.NumField() {
-			if err := legibleValue(v.Field(i)); err != nil {
+		for _, f := range v.Fields() {
+			if err := legibleValue(f); err != nil {
 				return err
 			}
 		}
@@ -53,5 +53,13 @@ func legibleValue(v reflect.Value) error {
 }
 
 // searchable is what a search looks through: the same on every database, which
-// would otherwise each have their own idea of lower case.
-func searchable(texts ...string) string { return strings.ToLower(strings.Join(texts, "\n")) }
+// would otherwise each have their own idea of lower case. Nothing that is
+// searched for holds the separator, so that nothing is found across two texts.
+func searchable(texts ...string) string {
+	const separator = "\x1f"
+	own := make([]string, len(texts))
+	for i, s := range texts {
+		own[i] = strings.ReplaceAll(strings.ToLower(s), separator, " ")
+	}
+	return strings.Join(own, separator)
+}

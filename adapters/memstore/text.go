@@ -57,8 +57,8 @@ func tidy(v reflect.Value) error {
 }
 
 func tidyFields(v reflect.Value) error {
-	for i := range v.NumField() {
-		if f := v.Field(i); f.CanSet() {
+	for _, f := range v.Fields() {
+		if f.CanSet() {
 			if err := tidy(f); err != nil {
 				return err
 			}

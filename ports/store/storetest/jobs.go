@@ -141,8 +141,8 @@ var jobs = checks{
 	"ClaimMakesItRunning": func(w *world) {
 		want := w.job(w.cluster(w.user()))
 		got := w.claims("worker 🙂", start, want)
-		want.Status, want.WorkerID, want.LeasedUntil = store.JobRunning, "worker 🙂", ptr(after(term))
-		want.AttemptCount, want.StartedAt, want.UpdatedAt = 1, ptr(start), start
+		want.Status, want.WorkerID, want.LeasedUntil = store.JobRunning, "worker 🙂", new(after(term))
+		want.AttemptCount, want.StartedAt, want.UpdatedAt = 1, new(start), start
 		same(w, got, want)
 		same(w, w.getJob(want.ID), want)
 	},
@@ -201,10 +201,10 @@ var jobs = checks{
 		due := w.job(w.cluster(u))
 		w.nextAt(start, nil) // it can be claimed now
 		w.job(w.cluster(u), func(j *store.Job) { j.NotBefore = after(3 * time.Minute) })
-		w.nextAt(start, ptr(after(3*time.Minute)))
+		w.nextAt(start, new(after(3*time.Minute)))
 		w.claims("w", start, due)
-		w.nextAt(start, ptr(after(term)))
-		w.nextAt(after(term), ptr(after(3*time.Minute)))
+		w.nextAt(start, new(after(term)))
+		w.nextAt(after(term), new(after(3*time.Minute)))
 		w.nextAt(after(3*time.Minute), nil)
 	},
 	"RenewMovesTheLease": func(w *world) {
@@ -386,6 +386,30 @@ var claims = checks{
 		if got {
 			w.Errorf("b got %s while a had %s of the same cluster", second.ID, first.ID)
 		}
+	},
+	"ClaimIsExclusiveWhenAnOlderJobArrives": func(w *world) {
+		w.needsTwo()
+		c := w.cluster(w.user())
+		older, younger := w.unstored(c), w.job(c)
+		var second store.Job
+		var got bool
+		var wait func() error
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			j, ok, err := tx.Jobs().Claim(ctx, "a", start, after(term))
+			is(w, "a claims", ok && j.ID == younger.ID, true)
+			w.must(w.try(func(ctx context.Context, tx store.Tx) error { return tx.Jobs().Insert(ctx, older) }))
+			_, wait = w.meanwhile(func(ctx context.Context, tx store.Tx) (err error) {
+				second, got, err = tx.Jobs().Claim(ctx, "b", start, after(term))
+				return err
+			})
+			return err
+		})
+		w.must(wait())
+		if got {
+			w.Errorf("b got %s while a had %s of the same cluster", second.ID, younger.ID)
+		}
+		w.must(w.settle(w.getJob(younger.ID), "succeeded", "a"))
+		w.claims("b", start, older)
 	},
 	"ARolledBackClaimIsNone": func(w *world) {
 		j := w.job(w.cluster(w.user()))

@@ -261,7 +261,7 @@ var apiKeys = checks{
 	},
 	"APIKeyRemembersItsUse": func(w *world) {
 		k := w.apiKey(w.user(), func(k *store.APIKey) { k.LastUsedAt = nil })
-		k.LastUsedAt = ptr(after(time.Minute))
+		k.LastUsedAt = new(after(time.Minute))
 		w.tx(func(ctx context.Context, tx store.Tx) error {
 			w.must(tx.APIKeys().Touch(ctx, k.ID, *k.LastUsedAt))
 			w.must(tx.APIKeys().Touch(ctx, newID[id.APIKeyKind](w), start))

@@ -101,10 +101,10 @@ func (s subject[R]) comesBackAsItWas(w *world) {
 func (s subject[R]) emptyComesBackEmpty(w *world) {
 	rec := s.sample(w)
 	v := reflect.ValueOf(&rec).Elem()
-	for i := range v.NumField() {
-		switch f := v.Field(i); f.Kind() {
+	for field, f := range v.Fields() {
+		switch f.Kind() {
 		case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Bool, reflect.Int, reflect.Int64:
-			if v.Type().Field(i).Name != "ValueHash" && v.Type().Field(i).Name != "TokenHash" {
+			if field.Name != "ValueHash" && field.Name != "TokenHash" {
 				f.SetZero()
 			}
 		}
@@ -126,13 +126,13 @@ func (s subject[R]) timesAreUTCMillis(w *world) {
 }
 
 func eachTime(v reflect.Value, change func(time.Time) time.Time) {
-	for i := range v.NumField() {
-		switch f := v.Field(i); t := f.Interface().(type) {
+	for _, f := range v.Fields() {
+		switch t := f.Interface().(type) {
 		case time.Time:
 			f.Set(reflect.ValueOf(change(t)))
 		case *time.Time:
 			if t != nil {
-				f.Set(reflect.ValueOf(ptr(change(*t))))
+				f.Set(reflect.ValueOf(new(change(*t))))
 			}
 		}
 	}
@@ -206,8 +206,7 @@ func (s subject[R]) sharesNoMemory(w *world) {
 
 func deepCopy[R any](rec R) R {
 	v := reflect.ValueOf(&rec).Elem()
-	for i := range v.NumField() {
-		f := v.Field(i)
+	for _, f := range v.Fields() {
 		if !f.CanSet() || f.IsZero() {
 			continue
 		}
@@ -232,8 +231,7 @@ func deepCopy[R any](rec R) R {
 // scribble overwrites what a record points to.
 func scribble(rec any) {
 	v := reflect.ValueOf(rec).Elem()
-	for i := range v.NumField() {
-		f := v.Field(i)
+	for _, f := range v.Fields() {
 		if !f.CanSet() || f.IsZero() {
 			continue
 		}

@@ -16,8 +16,6 @@ var start = time.Date(2030, 1, 2, 3, 4, 5, 678e6, time.UTC)
 
 func after(d time.Duration) time.Time { return start.Add(d) }
 
-func ptr[T any](v T) *T { return &v }
-
 // newID makes identifiers that rise.
 func newID[K id.Kind](w *world) id.ID[K] {
 	w.mu.Lock()
@@ -54,8 +52,8 @@ func fillValue(v reflect.Value, name string, n *int) {
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*n) + 1<<20)
 	case reflect.Struct: // an identifier has no field that can be set
-		for i := range v.NumField() {
-			fillValue(v.Field(i), v.Type().Field(i).Name, n)
+		for field, f := range v.Fields() {
+			fillValue(f, field.Name, n)
 		}
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
@@ -80,9 +78,9 @@ func fillValue(v reflect.Value, name string, n *int) {
 func same[R any](w *world, got, want R) {
 	w.Helper()
 	g, m := reflect.ValueOf(got), reflect.ValueOf(want)
-	for i := range g.NumField() {
-		if !equal(g.Field(i), m.Field(i)) {
-			w.Errorf("%T.%s: got %#v, want %#v", got, g.Type().Field(i).Name, show(g.Field(i)), show(m.Field(i)))
+	for field, f := range g.Fields() {
+		if other := m.FieldByIndex(field.Index); !equal(f, other) {
+			w.Errorf("%T.%s: got %#v, want %#v", got, field.Name, show(f), show(other))
 		}
 	}
 }
@@ -98,7 +96,7 @@ func show(v reflect.Value) any {
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
 	}
-	if s, ok := v.Interface().(fmt.Stringer); ok {
+	if s, ok := reflect.TypeAssert[fmt.Stringer](v); ok {
 		return s.String()
 	}
 	return v.Interface()
@@ -151,7 +149,7 @@ func (w *world) newCluster(owner store.User, change ...func(*store.Cluster)) sto
 // bury marks a cluster as deleted.
 func (w *world) bury(c *store.Cluster) {
 	w.Helper()
-	c.DeletedAt, c.Status = ptr(start), "deleted"
+	c.DeletedAt, c.Status = new(start), "deleted"
 	w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Clusters().Update(ctx, c) })
 }
 
@@ -177,15 +175,15 @@ func (w *world) newAPIKey(u store.User, change ...func(*store.APIKey)) store.API
 	return finish(w, store.APIKey{ID: newID[id.APIKeyKind](w), UserID: u.ID}, change)
 }
 
-func (w *world) operation(c store.Cluster, change ...func(*store.Operation)) store.Operation {
+func (w *world) operation(c store.Cluster) store.Operation {
 	w.Helper()
-	o := w.newOperation(c, change...)
+	o := w.newOperation(c)
 	w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Operations().Insert(ctx, o) })
 	return o
 }
 
-func (w *world) newOperation(c store.Cluster, change ...func(*store.Operation)) store.Operation {
-	return finish(w, store.Operation{ID: newID[id.OperationKind](w), ClusterID: c.ID, RequestedByUserID: c.OwnerUserID}, change)
+func (w *world) newOperation(c store.Cluster) store.Operation {
+	return finish(w, store.Operation{ID: newID[id.OperationKind](w), ClusterID: c.ID, RequestedByUserID: c.OwnerUserID}, nil)
 }
 
 // job stores a job that is pending and due.
@@ -247,8 +245,8 @@ func (w *world) newAuditEvent(change ...func(*store.AuditEvent)) store.AuditEven
 	}, change)
 }
 
-func (w *world) newMessage(change ...func(*store.OutboxMessage)) store.OutboxMessage {
-	return finish(w, store.OutboxMessage{ID: newID[id.MessageKind](w)}, change)
+func (w *world) newMessage() store.OutboxMessage {
+	return finish(w, store.OutboxMessage{ID: newID[id.MessageKind](w)}, nil)
 }
 
 func (w *world) newReply(change ...func(*store.Reply)) store.Reply {
