@@ -78,9 +78,11 @@ func (s sessions) DeleteOfUser(ctx context.Context, user id.User, except id.Sess
 	return s.exec(ctx, "DELETE FROM sessions WHERE user_id = ? AND id <> ?", user.String(), except.String())
 }
 
+// DeleteExpired picks its sessions once: a subquery in IN may be run for each row
+// and pick others every time.
 func (s sessions) DeleteExpired(ctx context.Context, t time.Time, limit int) (int, error) {
-	return s.exec(ctx, "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE expires_at < ? OR ends_at < ? LIMIT ?)",
-		at(t), at(t), max(limit, 0))
+	return s.exec(ctx, "WITH old AS MATERIALIZED (SELECT id FROM sessions WHERE expires_at < ?0 OR ends_at < ?0 LIMIT ?1)"+
+		" DELETE FROM sessions WHERE id IN (SELECT id FROM old)", at(t), max(limit, 0))
 }
 
 type apiKeyRow struct {

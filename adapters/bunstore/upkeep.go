@@ -100,9 +100,10 @@ func (s replies) Delete(ctx context.Context, k store.ReplyKey) error {
 	return err
 }
 
+// DeleteOlderThan picks its replies once, like sessions.DeleteExpired.
 func (s replies) DeleteOlderThan(ctx context.Context, t time.Time, limit int) (int, error) {
-	return s.exec(ctx, "DELETE FROM replies WHERE (user_id, operation, key) IN"+
-		" (SELECT user_id, operation, key FROM replies WHERE created_at < ? LIMIT ?)", at(t), max(limit, 0))
+	return s.exec(ctx, "WITH old AS MATERIALIZED (SELECT user_id, operation, key FROM replies WHERE created_at < ? LIMIT ?)"+
+		" DELETE FROM replies WHERE (user_id, operation, key) IN (SELECT user_id, operation, key FROM old)", at(t), max(limit, 0))
 }
 
 type leaseRow struct {
