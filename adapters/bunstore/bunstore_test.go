@@ -137,13 +137,14 @@ func inSchema(databaseURL, schema string) string {
 
 // schemas lends out migrated schemas: to make one takes a hundred times as long
 // as to empty it.
-var schemas schemaPool
+var schemas = schemaPool{turns: make(chan struct{}, 8)}
 
 type schemaPool struct {
-	mu   sync.Mutex
-	free []string
-	made []string
-	url  string
+	turns chan struct{} // how many tests may connect at once: a server takes a hundred connections
+	mu    sync.Mutex
+	free  []string
+	made  []string
+	url   string
 }
 
 const schemaPrefix = "kubebyon_test_"
@@ -151,6 +152,7 @@ const schemaPrefix = "kubebyon_test_"
 // take returns a schema with empty tables, until t ends.
 func (p *schemaPool) take(t testing.TB) string {
 	t.Helper()
+	p.wait(t)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var name string
@@ -167,9 +169,15 @@ func (p *schemaPool) take(t testing.TB) string {
 // empty makes a schema without tables.
 func (p *schemaPool) empty(t testing.TB) string {
 	t.Helper()
+	p.wait(t)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.create(t)
+}
+
+func (p *schemaPool) wait(t testing.TB) {
+	p.turns <- struct{}{}
+	t.Cleanup(func() { <-p.turns })
 }
 
 func (p *schemaPool) create(t testing.TB) string {

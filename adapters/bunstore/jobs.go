@@ -76,10 +76,10 @@ const claimable = `(j.status = 'pending' AND j.not_before <= ?0 OR j.status = 'r
 		AND (o.id < j.id OR o.status = 'running' AND o.leased_until > ?0))`
 
 // Claim looks and then writes. Two who look at once pass by the job that the
-// other has locked. What was claimed by one and committed after the other had
-// begun to look shows when that one writes, because the condition is checked
-// again by then; and what is still uncommitted then runs into jobs_one_running_key, so
-// that the transaction starts over.
+// other has locked. What one has committed since the other began to look, that
+// one sees when it writes, because the condition is checked again; and what is
+// not even committed by then makes it run into jobs_one_running_key, so that
+// its transaction starts over.
 func (s jobs) Claim(ctx context.Context, worker string, now, until time.Time) (store.Job, bool, error) {
 	if err := s.writes(); err != nil {
 		return store.Job{}, false, err
@@ -107,7 +107,7 @@ func (s jobs) take(ctx context.Context, c jobRow, worker string, now, until time
 	// A job whose lease ran out while an older one was not yet known of would
 	// otherwise still be running, and its worker could renew it.
 	_, err := s.exec(ctx, "UPDATE jobs SET status = 'pending', worker_id = '', leased_until = NULL, updated_at = ?0"+
-		" WHERE cluster_id = ?1 AND id <> ?2 AND status = 'running' AND leased_until <= ?0", at(now), c.ClusterID, c.ID)
+		" WHERE cluster_id = ?1 AND id <> ?2 AND status = 'running' AND (leased_until IS NULL OR leased_until <= ?0)", at(now), c.ClusterID, c.ID)
 	if err != nil {
 		return store.Job{}, false, err
 	}

@@ -140,9 +140,10 @@ var jobs = checks{
 	},
 	"ClaimMakesItRunning": func(w *world) {
 		want := w.job(w.cluster(w.user()))
-		got := w.claims("worker 🙂", start, want)
-		want.Status, want.WorkerID, want.LeasedUntil = store.JobRunning, "worker 🙂", new(after(term))
-		want.AttemptCount, want.StartedAt, want.UpdatedAt = 1, new(start), start
+		now := after(time.Second)
+		got := w.claims("worker 🙂", now, want)
+		want.Status, want.WorkerID, want.LeasedUntil = store.JobRunning, "worker 🙂", new(now.Add(term))
+		want.AttemptCount, want.StartedAt, want.UpdatedAt = 1, &now, now
 		same(w, got, want)
 		same(w, w.getJob(want.ID), want)
 	},
@@ -158,6 +159,13 @@ var jobs = checks{
 		w.leaseLost(w.renew(got, "a", after(time.Hour)))
 		w.leaseLost(w.settle(got, "succeeded", "a"))
 		w.must(w.settle(got, "succeeded", "b"))
+	},
+	"AnAbandonedJobIsDueWhateverItsTime": func(w *world) {
+		j := w.job(w.cluster(w.user()), func(j *store.Job) {
+			j.Status, j.WorkerID, j.LeasedUntil, j.NotBefore = store.JobRunning, "a", new(start), after(time.Hour)
+		})
+		w.claimsNothing("b", after(-time.Millisecond))
+		w.claims("b", start, j)
 	},
 	"AnOlderJobGoesFirst": func(w *world) {
 		u := w.user()
@@ -220,7 +228,7 @@ var jobs = checks{
 	},
 	"SettleReplacesARunningJob": func(w *world) {
 		j := w.claims("a", start, w.job(w.cluster(w.user())))
-		done := finish(w, store.Job{ID: j.ID, ClusterID: j.ClusterID, OperationID: j.OperationID, Status: "failed"}, nil)
+		done := finish(w, store.Job{ID: j.ID, ClusterID: j.ClusterID, OperationID: j.OperationID, Status: "failed", WorkerID: "a"}, nil)
 		settle := func(worker string) error {
 			return w.try(func(ctx context.Context, tx store.Tx) error { return tx.Jobs().Settle(ctx, done, worker) })
 		}
@@ -229,6 +237,7 @@ var jobs = checks{
 		w.must(settle("a"))
 		same(w, w.getJob(j.ID), done)
 		w.leaseLost(settle("a"))
+		w.leaseLost(w.renew(j, "a", after(term)))
 	},
 	"SettleKeepsWhenItWasPublished": func(w *world) {
 		j := w.claims("a", start, w.job(w.cluster(w.user())))
