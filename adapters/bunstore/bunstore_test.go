@@ -261,6 +261,6 @@ func forEach(t *testing.T, test func(t *testing.T, fresh string)) {
 		t.Parallel()
 		postgresURL(t)
 		name := schemas.empty(t)
-		test(t, inSchema(schemas.url, name))
+		test(t, inSchema(postgresURL(t), name))
 	})
 }
