@@ -78,6 +78,15 @@ func TestRealProvisioner(t *testing.T) {
 	})
 }
 
+func TestRealKillOfTheParentEndsItsChildren(t *testing.T) {
+	if testing.Short() {
+		t.Skip("three real control planes take seconds")
+	}
+	t.Parallel()
+	c := realConfig(t, filepath.Join(t.TempDir(), "planes"))
+	killTheParent(t, c, c.Binary)
+}
+
 // TestRealPlaneAnswersUnderEveryName: the server's certificate is for the host
 // that is wanted, for those that were, and for this machine.
 func TestRealPlaneAnswersUnderEveryName(t *testing.T) {

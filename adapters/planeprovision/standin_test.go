@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		case "tenant":
 			os.Exit(standIn(os.Args[2:]))
 		case "parent":
-			os.Exit(parent(os.Args[2]))
+			os.Exit(parent(os.Args[2], os.Args[3]))
 		}
 	}
 	// The race detector's second of sleep at exit, for every stand-in.
@@ -137,8 +137,10 @@ func openPipes() (n int) {
 }
 
 // parent keeps three planes until it is killed. It prints their endpoints.
-func parent(dir string) int {
-	p, err := New(config(dir))
+func parent(dir, binary string) int {
+	c := config(dir)
+	c.Binary, c.ReadyTimeout = binary, time.Minute
+	p, err := New(c)
 	if err == nil {
 		err = p.Start(context.Background())
 	}

@@ -55,6 +55,7 @@ func Run(t *testing.T, h Harness) {
 		"ConcurrencyIsBounded":           concurrencyIsBounded,
 		"ConcurrencyIsUsed":              concurrencyIsUsed,
 		"CancelWaitsForHandlers":         cancelWaitsForHandlers,
+		"NoHandlerStartsAfterCancel":     noHandlerStartsAfterCancel,
 		"UnsettledGoesToTheNext":         unsettledGoesToTheNext,
 		"PublishAfterCancelWaits":        publishAfterCancelWaits,
 		"NoHandlerKeepsOrDrops":          noHandlerKeepsOrDrops,
@@ -295,6 +296,30 @@ func cancelWaitsForHandlers(w world) {
 	}
 }
 
+// noHandlerStartsAfterCancel has many messages wait while some are handled.
+func noHandlerStartsAfterCancel(w world) {
+	const n, running = 60, 8
+	b, leave, got := w.New(w.T), make(chan struct{}), make(chan bus.Message, n*4)
+	var started atomic.Int32
+	s := w.subscribe(b, kind, "g", running, func(context.Context, bus.Message) error {
+		started.Add(1)
+		<-leave
+		return nil
+	})
+	for i := range n {
+		w.publish(b, message(fmt.Sprint(i)))
+	}
+	w.until("all handlers run", func() bool { return started.Load() == running })
+	s.cancel()
+	close(leave)
+	w.closed(s.done, "Subscribe returns")
+	if late := started.Load() - running; late != 0 {
+		w.Errorf("%d handlers started after the context had ended", late)
+	}
+	w.subscribe(b, kind, "g", 1, into(got))
+	w.receiveAll(got, n-running)
+}
+
 func unsettledGoesToTheNext(w world) {
 	b, entered, got := w.New(w.T), make(chan struct{}), make(chan bus.Message, 100)
 	var enter sync.Once
@@ -305,7 +330,7 @@ func unsettledGoesToTheNext(w world) {
 	})
 	w.publish(b, message("1"))
 	w.closed(entered, "the handler runs")
-	s.end()
+	w.end(s)
 	w.subscribe(b, kind, "g", 1, into(got))
 	w.receiveAll(got, 1)
 }
@@ -320,7 +345,7 @@ func publishAfterCancelWaits(w world) {
 		}
 		return nil
 	})
-	s.end()
+	w.end(s)
 	over.Store(true)
 	w.publish(b, message("1"))
 	time.Sleep(50 * time.Millisecond)
@@ -473,9 +498,14 @@ type subscription struct {
 	done   chan struct{}
 }
 
-func (s subscription) end() {
+func (w world) end(s subscription) {
+	w.Helper()
 	s.cancel()
-	<-s.done
+	select {
+	case <-s.done:
+	case <-time.After(w.Delivers):
+		w.Errorf("Subscribe has not returned %v after its context ended", w.Delivers)
+	}
 }
 
 const probe = "bustest-probe"
@@ -500,7 +530,7 @@ func (w world) subscribe(b bus.Bus, messageType, group string, concurrency int, 
 			w.Errorf("Subscribe returned %v, want nil", err)
 		}
 	}()
-	w.Cleanup(s.end)
+	w.Cleanup(func() { w.end(s) })
 	for start := time.Now(); time.Since(start) < w.Delivers; {
 		w.publish(b, bus.Message{ID: probe, Type: messageType, Key: probe, At: time.Now(), Body: []byte(`{}`)})
 		select {

@@ -255,11 +255,14 @@ func twoClustersDoNotMix(w world) {
 func kubeconfigOnlyWhenReady(w world) {
 	p, want := w.New(w.T), w.want()
 	w.apply(p, want)
-	_, err := p.Kubeconfig(w.Context(), want.ID)
+	early, err := p.Kubeconfig(w.Context(), want.ID)
 	if err != nil && !errors.Is(err, fault.Unavailable) {
 		w.Errorf("on its way: %v; want it, or unavailable", err)
 	}
 	ready := w.await(p, want.ID, provision.Ready)
+	if err == nil && !strings.Contains(early.Reveal(), ready.Endpoint) {
+		w.Errorf("on its way it gave a kubeconfig, but not one for %s", ready.Endpoint)
+	}
 	if text := w.kubeconfig(p, want.ID); !strings.Contains(text, ready.Endpoint) {
 		w.Errorf("the kubeconfig does not name the endpoint %s", ready.Endpoint)
 	}
