@@ -49,10 +49,14 @@ func Run(t *testing.T, h Harness) {
 	t.Run("UnknownTakesAsLongAsWrong", func(t *testing.T) {
 		p := h.New(t)
 		hash := must(p.Hash(t.Context(), secret.New("correct horse")))(t)
-		wrong, unknown := fastest(t, p, hash), fastest(t, p, "")
-		if unknown < wrong/2 {
-			t.Errorf("an empty hash took %v, a wrong password %v: the difference tells who has an account", unknown, wrong)
+		wrong, unknown := time.Hour, time.Hour
+		for range 20 { // the least of many runs, in turns: a busy machine can only add to each
+			wrong, unknown = min(wrong, took(t, p, hash)), min(unknown, took(t, p, ""))
+			if unknown >= wrong/2 {
+				return
+			}
 		}
+		t.Errorf("an empty hash took %v, a wrong password %v: the difference tells who has an account", unknown, wrong)
 	})
 	t.Run("WeakHashIsOutdated", func(t *testing.T) {
 		if h.Weak == "" {
@@ -77,16 +81,11 @@ func expect(t *testing.T, p passwords.Hasher, hash, password string, ok, outdate
 	}
 }
 
-// fastest is the least of a few runs: load can only add to it.
-func fastest(t *testing.T, p passwords.Hasher, hash string) time.Duration {
+func took(t *testing.T, p passwords.Hasher, hash string) time.Duration {
 	t.Helper()
-	least := time.Hour
-	for range 4 {
-		start := time.Now()
-		expect(t, p, hash, "wrong", false, false)
-		least = min(least, time.Since(start))
-	}
-	return least
+	start := time.Now()
+	expect(t, p, hash, "wrong", false, false)
+	return time.Since(start)
 }
 
 func must(s string, err error) func(*testing.T) string {
