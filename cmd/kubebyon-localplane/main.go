@@ -28,8 +28,9 @@ func main() {
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version of Kubernetes in this binary", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintln(cmd.OutOrStdout(), componentversion.Get().GitVersion)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), componentversion.Get().GitVersion)
+			return err
 		},
 	}
 }

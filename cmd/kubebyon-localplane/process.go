@@ -80,7 +80,7 @@ func (f processFlags) runIn(p *process, body func(ctx context.Context, p *proces
 	if p.log, err = logfile.Open(p.dir.Path(f.logName), f.logLevel); err != nil {
 		return err
 	}
-	defer p.log.Close()
+	defer func() { err = errors.Join(err, p.log.Close()) }()
 	klog.OsExit = func(int) { p.die(fmt.Sprintf("A component gave up; see %s.", p.dir.Path(f.logName))) }
 	return body(ctx, p)
 }

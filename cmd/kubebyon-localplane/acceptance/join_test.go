@@ -101,7 +101,7 @@ nodeRegistration:
 // room is a directory that an unprivileged user may enter and have.
 func room(tb testing.TB) string {
 	tb.Helper()
-	dir, err := os.MkdirTemp(scratch, "node-")
+	dir, err := os.MkdirTemp(scratch, "node-") //nolint:usetesting // others may not enter the test's own
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -372,7 +372,8 @@ func pod(name, node, hostPath string) *corev1.Pod {
 				ReadinessProbe: &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}},
 				VolumeMounts: []corev1.VolumeMount{
 					{Name: "scratch", MountPath: "/scratch", SubPath: "part"},
-					{Name: "host", MountPath: "/host"}, {Name: "authority", MountPath: "/authority"},
+					{Name: "host", MountPath: "/host"},
+					{Name: "authority", MountPath: "/authority"},
 				},
 			}},
 			Volumes: []corev1.Volume{

@@ -54,11 +54,10 @@ func TestTenantComesUpAndServes(t *testing.T) {
 		t.Error("the kubeconfig does not carry the cluster's name")
 	}
 	onlyOwnerReads(t, dir)
+	p.stop(t)
 	if left := filesUnder(t, elsewhere); len(left) > 0 {
 		t.Errorf("wrote outside its directory: %v", left)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if len(p.junk) > 0 || p.stderr.Len() > 0 {
 		t.Errorf("said more than its progress: %q %q", p.junk, p.stderr.String())
 	}

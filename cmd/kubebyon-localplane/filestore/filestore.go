@@ -40,12 +40,12 @@ func Claim(path string) (*Dir, error) {
 		return nil, refusal.New("The directory %s is not writable: %s.", path, plain(err)).Because(err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, refusal.New("Another running process uses the directory %s.", path).Because(err)
 	}
 	self, err := os.Open(path)
 	if err != nil {
-		lock.Close()
+		_ = lock.Close()
 		return nil, fmt.Errorf("open the directory: %w", err)
 	}
 	return &Dir{path: path, lock: lock, self: self}, nil
@@ -58,8 +58,7 @@ func (d *Dir) Path(elem ...string) string {
 
 // Release gives the directory up.
 func (d *Dir) Release() {
-	d.self.Close()
-	d.lock.Close()
+	_, _ = d.self.Close(), d.lock.Close()
 }
 
 // SocketPath names a Unix socket in the directory in a way that this process can always use. The

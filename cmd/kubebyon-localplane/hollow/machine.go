@@ -108,7 +108,7 @@ func system() string {
 	if err != nil {
 		return hollow
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // only read
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if value, ok := strings.CutPrefix(lines.Text(), "PRETTY_NAME="); ok {
 			if name, err := strconv.Unquote(value); err == nil {

@@ -12,14 +12,17 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 )
 
-// parallel is enough to keep two processors busy.
-const parallel = 4
+const (
+	parallel = 4 // enough to keep two processors busy
+	pause    = 20 * time.Millisecond
+)
 
-// Keep brings the objects to what the settings say. It may be repeated.
+// Keep brings the objects to what the settings say, and returns once the API server goes by them.
+// It may be repeated.
 func Keep(ctx context.Context, config *rest.Config, s Settings) error {
 	objects, err := all(s)
 	if err != nil {
@@ -29,12 +32,19 @@ func Keep(ctx context.Context, config *rest.Config, s Settings) error {
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	asking, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	group, writing := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for _, o := range objects {
-		group.Go(func() error { return o.keep(ctx, client) })
+		group.Go(func() error { return o.keep(writing, client) })
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return awaitEffective(ctx, asking)
 }
 
 // keep waits for the namespace, which the API server makes in the background of its first start.
@@ -45,14 +55,14 @@ func (o object) keep(ctx context.Context, client dynamic.Interface) error {
 	}
 	for {
 		_, err = client.Resource(o.resource).Namespace(o.namespace).
-			Patch(ctx, o.name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: fieldManager, Force: ptr.To(true)})
+			Patch(ctx, o.name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: fieldManager, Force: new(true)})
 		if !passing(err) {
 			break
 		}
 		select {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 	if err != nil {

@@ -29,7 +29,7 @@ func Hold(ctx context.Context, fd int) (context.Context, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
-		defer pipe.Close()
+		defer pipe.Close() //nolint:errcheck // only read
 		// What is written into the pipe means nothing; only its end does.
 		_, _ = io.Copy(io.Discard, pipe)
 		cancel(ErrParentGone)

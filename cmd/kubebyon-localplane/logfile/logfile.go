@@ -6,6 +6,7 @@
 package logfile
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -30,7 +32,8 @@ const (
 
 // Log is an open log file.
 type Log struct {
-	file *lumberjack.Logger
+	file   *lumberjack.Logger
+	stderr *stderr
 }
 
 // Open starts logging to path at a verbosity from 0 to MaxLevel. The stack of a crash goes
@@ -46,13 +49,17 @@ func Open(path string, level int) (*Log, error) {
 	if err := sendKlog(l.file, level); err != nil {
 		return nil, err
 	}
+	var err error
+	if l.stderr, err = captureStderr(l.file); err != nil {
+		return nil, err
+	}
 	return l, nil
 }
 
 // Close flushes what is buffered and closes the file.
 func (l *Log) Close() error {
 	klog.Flush()
-	return l.file.Close()
+	return errors.Join(l.stderr.release(), l.file.Close())
 }
 
 // Zap is a logger for etcd into the same file. When etcd gives up it does so from deep inside,
@@ -68,13 +75,13 @@ func (l *Log) Zap(level zapcore.Level, dying func(line string)) *zap.Logger {
 type lastLine func(line string)
 
 func (f lastLine) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
-	line := entry.Message
+	line := []string{entry.Message}
 	for _, field := range fields {
 		if err, ok := field.Interface.(error); ok && field.Type == zapcore.ErrorType {
-			line += ": " + err.Error()
+			line = append(line, err.Error())
 		}
 	}
-	f(line)
+	f(strings.Join(line, ": "))
 }
 
 func sendKlog(w io.Writer, level int) error {
@@ -97,7 +104,7 @@ func keepCrash(path string) error {
 	if err != nil {
 		return fmt.Errorf("open the crash log: %w", err)
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // the runtime keeps a copy of it
 	if err := debug.SetCrashOutput(f, debug.CrashOptions{}); err != nil {
 		return fmt.Errorf("keep the crash log: %w", err)
 	}

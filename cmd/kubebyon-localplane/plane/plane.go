@@ -34,7 +34,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer l.Close() //nolint:errcheck // the API server has closed it if it ever served
 	keys, err := keepCredentials(c)
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (p *plane) live(ctx context.Context) error {
 	running, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
-	served := p.supervise("kube-apiserver", serving, stop, p.api)
+	served := p.supervise(serving, "kube-apiserver", stop, p.api)
 	go func() {
 		if err := p.rise(running, stop); err != nil {
 			stop(err)
@@ -90,7 +90,7 @@ func (p *plane) live(ctx context.Context) error {
 }
 
 // supervise runs a component. One that ends before it is asked to takes the tenant with it.
-func (p *plane) supervise(name string, ctx context.Context, stop context.CancelCauseFunc, run func(context.Context) error) <-chan struct{} {
+func (p *plane) supervise(ctx context.Context, name string, stop context.CancelCauseFunc, run func(context.Context) error) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -142,8 +142,8 @@ func (p *plane) startControllers(ctx context.Context, stop context.CancelCauseFu
 	if err != nil {
 		return fmt.Errorf("prepare kube-scheduler: %w", err)
 	}
-	p.supervise("kube-controller-manager", ctx, stop, manager)
-	p.supervise("kube-scheduler", ctx, stop, schedule)
+	p.supervise(ctx, "kube-controller-manager", stop, manager)
+	p.supervise(ctx, "kube-scheduler", stop, schedule)
 	return nil
 }
 
