@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -81,6 +82,41 @@ func TestALostConnectionIsReplaced(t *testing.T) {
 		t.Errorf("got %v, want %s", err, fault.Unavailable)
 	}
 	if err := s.InTx(t.Context(), func(context.Context, store.Tx) error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGetForUpdateLocksTheRow against who would change it, not against who
+// refers to it.
+func TestGetForUpdateLocksTheRow(t *testing.T) {
+	t.Parallel()
+	s := openPostgres(t)
+	u, c := id.New[id.UserKind](t0, [10]byte{1}), store.Cluster{ID: id.New[id.ClusterKind](t0, [10]byte{1})}
+	c.OwnerUserID = u
+	lock := func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), c.ID)
+		return err
+	}
+	err := s.InTx(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		return errors.Join(tx.Users().Insert(ctx, store.User{ID: u}), tx.Clusters().Insert(ctx, &c))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.InTx(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		if err := lock(ctx, tx); err != nil {
+			return err
+		}
+		short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		if err := s.InTx(short, lock); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("locked twice: %v", err)
+		}
+		return s.InTx(t.Context(), func(ctx context.Context, tx store.Tx) error {
+			return tx.Nodes().Insert(ctx, store.Node{ID: id.New[id.NodeKind](t0, [10]byte{1}), ClusterID: c.ID})
+		})
+	})
+	if err != nil {
 		t.Error(err)
 	}
 }
