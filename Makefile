@@ -14,7 +14,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 BUILD := CGO_ENABLED=0 go build -trimpath
 STAMP = -X $(1).version=$(VERSION) -X $(1).commit=$(COMMIT)
-LDFLAGS := -s -w $(call STAMP,main) $(call STAMP,github.com/kubebyon/kubebyon/app/buildinfo)
+LDFLAGS := -s -w $(call STAMP,main)
 K8S := k8s.io/component-base/version
 K8S_LDFLAGS := -X $(K8S).gitVersion=v$(KUBERNETES) -X $(K8S).gitMajor=$(word 1,$(subst ., ,$(KUBERNETES))) \
 	-X $(K8S).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES)))
@@ -59,18 +59,19 @@ bin/kubectl: .ci/kubectl/go.mod
 .PHONY: test
 test: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
 test: export KUBEBYON_KUBECTL ?= $(CURDIR)/bin/kubectl
-test: build bin/kubectl shellcheck ## Test everything, on real PostgreSQL, RabbitMQ and Kubernetes
+test: build bin/kubectl shellcheck curl ## Test everything, on real PostgreSQL, RabbitMQ and Kubernetes
 	@$(if $(RACE),,echo 'No C compiler here: testing without the race detector')
 	$(SERVICES) go test $(RACE) -count=1 -timeout 14m ./...
 	$(SERVICES) $(if $(RACE),cd $(PLANE) &&,$(IN_PLANE)) go test $(RACE) -count=1 -timeout 14m ./...
 
 .PHONY: test-unit
-test-unit: ## Test what needs no service, in seconds
-	go test -short ./...
+test-unit: ## Test the rules and the reference adapters, in seconds
+	go test -short ./core/... ./ports/... ./app/... ./adapters/mem... ./adapters/gobus ./adapters/keyseal
 
 .PHONY: bench
 bench: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
-bench: bin/kubebyon-localplane ## Run the benchmarks (BENCH=regexp, PKG=packages)
+bench: export KUBEBYON_KUBECTL ?= $(CURDIR)/bin/kubectl
+bench: bin/kubebyon-localplane bin/kubectl ## Run the benchmarks (BENCH=regexp, PKG=packages)
 	$(SERVICES) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -timeout 30m $(or $(PKG),./...)
 
 .PHONY: generate
@@ -101,6 +102,12 @@ $(LINT) $(VULNCHECK) &: .ci/tools/go.mod .ci/tools/go.sum
 	@echo 'Building the linters, once'
 	cd .ci/tools && CGO_ENABLED=0 go build -o $(CURDIR)/.cache/bin/ tool
 	@touch $(LINT) $(VULNCHECK)
+
+# Machines join with it, and the tests join machines.
+.PHONY: curl
+curl:
+	@command -v curl >/dev/null || { [ $$(id -u) = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy curl; } \
+		|| { echo 'No curl here: install it (apt-get install curl)'; exit 1; }
 
 .PHONY: shellcheck
 shellcheck:

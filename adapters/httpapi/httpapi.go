@@ -105,6 +105,7 @@ func New(c Config, s Services) (*Server, error) {
 		PublicBaseURL: c.PublicBaseURL, JoinBaseURL: c.JoinBaseURL, NodeMirror: c.NodeMirror,
 		JoinLimit: join, AuthLimit: auth, Now: c.Now,
 	}, s, keeper)
+	openAnswers(api.OpenAPI())
 	serveDocument(router, api)
 	router.Mount("/docs", withProblems(docs.Handler("/openapi.json")))
 	return &Server{router, api}, nil

@@ -92,3 +92,24 @@ func TestWrongPasswordsForAKubeconfig(t *testing.T) {
 	w.clock.advance(30 * time.Second)
 	ask(password).want(200, "")
 }
+
+// TestGuessingInParallelGainsNothing: the limit counts guesses, however many are
+// under way at once.
+func TestGuessingInParallelGainsNothing(t *testing.T) {
+	t.Parallel()
+	_, ada, i := joinable(t, defaults)
+	const guesses = 50
+	statuses := make(chan int, guesses)
+	for range guesses {
+		go func() {
+			statuses <- ada.do("POST", "/api/console/clusters/"+i+"/kubeconfig", map[string]any{"password": "wrong"}).Code
+		}()
+	}
+	answered := map[int]int{}
+	for range guesses {
+		answered[<-statuses]++
+	}
+	if answered[401] != 5 || answered[429] != guesses-5 {
+		t.Errorf("%d guesses at once were answered %v; only 5 may be looked at", guesses, answered)
+	}
+}

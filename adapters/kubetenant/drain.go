@@ -62,35 +62,38 @@ type leaving struct {
 }
 
 func (d *drain) run(ctx context.Context) (err error) {
-	if d.report.Node, err = d.cordon(ctx); err != nil {
+	if d.report.Node, err = d.t.node(ctx, d.node); err != nil {
 		return err
 	}
 	pods := d.pods()
-	var found []*corev1.Pod
-	pods.listed = func(_ context.Context, all []*corev1.Pod) error { found = all; return nil }
-	version, err := pods.refresh(ctx, d.t.config.CallTimeout)
+	p, version, err := d.look(ctx, pods)
 	if err != nil {
-		return err
-	}
-	p := plan(found, d.options)
-	d.report.Skipped = p.skipped
-	if err := p.blocked(); err != nil {
-		return err
+		return err // before anything is changed
 	}
 	if d.options.DryRun {
 		d.report.Evicted = names(p.going)
 		return nil
 	}
+	if d.report.Node, err = d.t.SetUnschedulable(ctx, d.node, true); err != nil {
+		return err
+	}
+	if p, version, err = d.look(ctx, pods); err != nil { // again, now that no pod comes any more
+		return err
+	}
 	pods.listed, pods.saw, pods.gone = d.listed, d.saw, d.gone
 	return d.evictAll(ctx, p.going, func(ctx context.Context) error { return pods.follow(ctx, version) })
 }
 
-// cordon keeps new pods away from the node before the old ones are counted.
-func (d *drain) cordon(ctx context.Context) (tenant.Node, error) {
-	if d.options.DryRun {
-		return d.t.node(ctx, d.node)
+// look lists the node's pods and says what is to become of each.
+func (d *drain) look(ctx context.Context, pods *feed[*corev1.Pod]) (p intent, version string, err error) {
+	var found []*corev1.Pod
+	pods.listed = func(_ context.Context, all []*corev1.Pod) error { found = all; return nil }
+	if version, err = pods.refresh(ctx, d.t.config.CallTimeout); err != nil {
+		return p, "", err
 	}
-	return d.t.SetUnschedulable(ctx, d.node, true)
+	p = plan(found, d.options)
+	d.report.Skipped = p.skipped
+	return p, version, p.blocked()
 }
 
 func (d *drain) pods() *feed[*corev1.Pod] {

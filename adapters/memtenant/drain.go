@@ -20,10 +20,13 @@ func (t in) Drain(ctx context.Context, node string, o tenant.DrainOptions) (repo
 	defer late.Stop()
 	var going []Pod
 	err = t.onNode(ctx, node, func(n tenant.Node) error {
+		report.Node = cloned(n)
+		if going, report.Skipped, err = t.c.plan(node, o); err != nil {
+			return err
+		}
 		n.Unschedulable = n.Unschedulable || !o.DryRun
 		t.c.nodes[node], report.Node = n, cloned(n)
-		going, report.Skipped, err = t.c.plan(node, o)
-		return err
+		return nil
 	})
 	if err != nil {
 		return report, err

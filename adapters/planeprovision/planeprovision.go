@@ -14,10 +14,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -245,6 +247,9 @@ func (p *Provisioner) Apply(ctx context.Context, want provision.Want) error {
 		return err
 	}
 	pl := p.planes[want.ID]
+	if pl == nil && want.Existed {
+		return fault.Invalid.New("data_gone", "Nothing is left of this control plane under %s. What was in it cannot be made again: delete the cluster.", p.config.Dir)
+	}
 	if pl == nil {
 		return p.create(ctx, want)
 	}
@@ -358,6 +363,21 @@ func (p *Provisioner) Kubeconfig(ctx context.Context, cluster id.Cluster) (secre
 	case provision.Pending, provision.Failed, provision.Removing:
 	}
 	return secret.Text{}, fault.Unavailable.New("control_plane_not_ready", "The control plane is not ready.")
+}
+
+// Inside implements provision.Insider: control planes are on this machine,
+// whatever name their users know them by.
+func (p *Provisioner) Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
+	published, err := p.Kubeconfig(ctx, cluster)
+	if err != nil {
+		return published, err
+	}
+	seen := p.look(cluster)
+	near := "127.0.0.1"
+	if a, err := netip.ParseAddr(p.config.Bind); err == nil && !a.IsUnspecified() {
+		near = p.config.Bind
+	}
+	return secret.New(strings.ReplaceAll(published.Reveal(), "server: "+seen.Endpoint, fmt.Sprintf("server: https://%s:%d", bracketed(near), seen.Port))), nil
 }
 
 func removing(reason string) provision.Observed {

@@ -304,7 +304,7 @@ func starting(p *Provisioner) (n int) {
 func TestHungStartsDoNotHoldOthersBack(t *testing.T) {
 	t.Parallel()
 	c := config(filepath.Join(t.TempDir(), "planes"))
-	c.MaxStarting = 1
+	c.MaxStarting, c.ReadyTimeout = 1, time.Hour
 	p := unstarted(t, c)
 	p.pace.share = 100 * time.Millisecond
 	if err := p.Start(t.Context()); err != nil {

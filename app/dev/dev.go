@@ -33,6 +33,8 @@ type Config struct {
 	DatabaseURL string      // empty: SQLite in DataDir
 	SecretKey   secret.Text // empty: a key file in DataDir, made if it is not there
 	Localplane  string      // the kubebyon-localplane binary
+	PlaneBind   string      // the address that control planes listen on; empty: 127.0.0.1
+	PlaneHost   string      // where clients and machines find them; empty: 127.0.0.1
 	Log         *slog.Logger
 	Now         func() time.Time
 }
@@ -76,7 +78,7 @@ func Modules(c Config) (fx.Option, error) {
 	return fx.Options(
 		fx.Supply(bunstore.Config{URL: url, Log: c.Log.With("part", "store")}), bunstore.Module,
 		fx.Supply(planeprovision.Config{
-			Dir: filepath.Join(c.DataDir, "planes"), Binary: c.Localplane, Log: c.Log.With("part", "planes"), Now: c.Now,
+			Dir: filepath.Join(c.DataDir, "planes"), Binary: c.Localplane, Bind: c.PlaneBind, Host: c.PlaneHost, Log: c.Log.With("part", "planes"), Now: c.Now,
 		}), planeprovision.Module,
 		kubetenant.Module(kubetenant.Config{Log: c.Log.With("part", "tenant"), Now: c.Now}),
 		gobus.Module,

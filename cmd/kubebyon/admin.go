@@ -45,10 +45,11 @@ func (d *databaseFlags) url() (string, error) {
 
 // existing refuses to make a new installation by a mistyped path.
 func existing(dir string) (string, error) {
-	if _, err := os.Stat(dir); err != nil {
-		return "", fmt.Errorf("there is no data folder %s; name it with --data-dir, or a database with --database-url", dir)
+	url := dev.DatabaseURL(dir)
+	if _, err := os.Stat(strings.TrimPrefix(url, "sqlite:")); err != nil {
+		return "", fmt.Errorf("there is no database in %s; name the data folder with --data-dir, or the database with --database-url", dir)
 	}
-	return dev.DatabaseURL(dir), nil
+	return url, nil
 }
 
 // accounts runs do on the accounts of the installation that d names.

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"database/sql"
 	"net"
 	"net/http"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	_ "modernc.org/sqlite" // to write what a newer program would
 )
 
 // A server that cannot work says why in one line, and does not hang.
@@ -45,6 +48,18 @@ func TestBadStatesAreNamed(t *testing.T) {
 			}
 			return freeAddress(t), nil
 		}, "the secret key is not the one"},
+		"newer database": {func(t *testing.T, data string) (string, []string) {
+			startServer(t, data, plane).stop(t)
+			db, err := sql.Open("sqlite", filepath.Join(data, "kubebyon.db"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			if _, err := db.ExecContext(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (999, 1)"); err != nil {
+				t.Fatal(err)
+			}
+			return freeAddress(t), nil
+		}, "newer KubeBYON"},
 		"a wrong value": {func(t *testing.T, _ string) (string, []string) {
 			return freeAddress(t), []string{"--trusted-proxy-cidrs", "everywhere"}
 		}, "trusted-proxy-cidrs"},
@@ -115,4 +130,35 @@ func TestNeverReadyIsAnErrorThatAnUpdateRetries(t *testing.T) {
 			t.Fatalf("an update did not heal the cluster: %v", got)
 		}
 	}
+}
+
+// A control plane whose data somebody has deleted is not made anew under the same
+// name: its cluster says what has happened, and can be deleted.
+func TestDeletedDataIsAnErrorAndNotANewCluster(t *testing.T) {
+	t.Parallel()
+	plane := requireProgram(t, "KUBEBYON_LOCALPLANE", "kubebyon-localplane")
+	home := t.TempDir()
+	data := filepath.Join(home, "data")
+	s := startServer(t, data, plane)
+	c := signIn(t, s, data)
+	id := c.createCluster("demo")
+	c.awaitReachable(id, time.Minute)
+	s.stop(t)
+	folders, err := filepath.Glob(filepath.Join(data, "planes", "*", id))
+	if err != nil || len(folders) != 1 {
+		t.Fatalf("the data of the control plane: %v %v", folders, err)
+	}
+	if err := os.RemoveAll(folders[0]); err != nil {
+		t.Fatal(err)
+	}
+	startServerAt(t, s.addr, data, plane)
+	inError := func(_ int, cluster object) bool {
+		why, _ := cluster["last_error_message"].(string)
+		return cluster["status"] == "error" && strings.Contains(why, "is gone")
+	}
+	c.awaitCluster(id, 30*time.Second, "in error", inError)
+	c.must("PUT", "/api/console/clusters/"+id, object{"workload_cpu_limit_milli_cores": 2500}, http.StatusOK)
+	c.awaitCluster(id, 30*time.Second, "in error again", inError)
+	c.must("DELETE", "/api/console/clusters/"+id, nil, http.StatusAccepted)
+	c.awaitGone(id, time.Minute)
 }

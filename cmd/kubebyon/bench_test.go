@@ -41,6 +41,9 @@ func BenchmarkReachable(b *testing.B) {
 	b.ReportMetric(bare.Seconds()/float64(b.N), "bare-s")
 	b.ReportMetric(ours.Seconds()/float64(b.N), "reachable-s")
 	b.ReportMetric(ours.Seconds()/bare.Seconds(), "ratio")
+	if ratio := ours.Seconds() / bare.Seconds(); ratio > 1.5 {
+		b.Errorf("a cluster takes %.2f times as long as its bare control plane; the target is 1.5", ratio)
+	}
 }
 
 // BenchmarkTenAtOnce creates ten clusters at once and waits for all.
@@ -106,6 +109,9 @@ func BenchmarkJoin(b *testing.B) {
 	b.ReportMetric(bare.Seconds()/float64(b.N), "bare-s")
 	b.ReportMetric(ours.Seconds()/float64(b.N), "join-s")
 	b.ReportMetric((ours-bare).Seconds()/float64(b.N), "more-s")
+	if more := (ours - bare) / time.Duration(b.N); more > 3*time.Second {
+		b.Errorf("a join takes %v more than the hollow node alone; the target is 3 s", more)
+	}
 }
 
 // BenchmarkIdleServer measures a server without tenants: how fast it answers
@@ -133,6 +139,12 @@ func BenchmarkIdleServer(b *testing.B) {
 	}
 	b.ReportMetric(ready.Seconds()/float64(b.N), "readyz-s")
 	b.ReportMetric(resident/float64(b.N), "resident-MB")
+	if mean := ready / time.Duration(b.N); mean > time.Second {
+		b.Errorf("the server is ready after %v; the target is 1 s", mean)
+	}
+	if mean := resident / float64(b.N); mean > 100 {
+		b.Errorf("the idle server occupies %.0f MB; the target is 100", mean)
+	}
 }
 
 func residentMB(b *testing.B, pid int) float64 {
@@ -159,6 +171,7 @@ type barePlane struct {
 	dir   string
 	ready time.Duration
 	cmd   *exec.Cmd
+	ended chan struct{}
 }
 
 func startPlane(b *testing.B, program string) *barePlane {
@@ -179,7 +192,8 @@ func startPlane(b *testing.B, program string) *barePlane {
 		var at struct{ Stage, Reason string }
 		if json.Unmarshal(lines.Bytes(), &at) == nil && at.Stage == "ready" {
 			p.ready = time.Since(start)
-			go func() { _, _ = p.cmd.Process.Wait() }()
+			p.ended = make(chan struct{})
+			go func() { defer close(p.ended); _, _ = p.cmd.Process.Wait() }()
 			return p
 		}
 	}
@@ -187,7 +201,13 @@ func startPlane(b *testing.B, program string) *barePlane {
 	return nil
 }
 
-func (p *barePlane) stop() { _ = p.cmd.Process.Signal(syscall.SIGTERM) }
+// stop waits: a plane that ends beside what is measured next would slow it.
+func (p *barePlane) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	if p.ended != nil {
+		<-p.ended
+	}
+}
 
 // join has a hollow node join the bare control plane with a bootstrap token, and
 // returns how long the node took to be ready.

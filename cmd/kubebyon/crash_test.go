@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -60,6 +61,31 @@ func TestKilledServerComesBack(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("files are left of deleted clusters: %v %v", left, err)
 	}
+}
+
+func TestTenClustersAtOnceAllBecomeReachable(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts ten control planes")
+	}
+	t.Parallel()
+	plane := requireProgram(t, "KUBEBYON_LOCALPLANE", "kubebyon-localplane")
+	home := t.TempDir()
+	data := filepath.Join(home, "data")
+	c := signIn(t, startServer(t, data, plane), data)
+	var ids []string
+	for i := range 10 {
+		ids = append(ids, c.createCluster(fmt.Sprintf("ten-%d", i)))
+	}
+	for _, id := range ids {
+		c.awaitReachable(id, 5*time.Minute)
+	}
+	for _, id := range ids {
+		c.must("DELETE", "/api/console/clusters/"+id, nil, http.StatusAccepted)
+	}
+	for _, id := range ids {
+		c.awaitGone(id, 2*time.Minute)
+	}
+	awaitNoPlanes(t, home, 5*time.Second)
 }
 
 func kube(t testing.TB, kubectl, kubeconfig string, args ...string) string {

@@ -29,6 +29,8 @@ type devOptions struct {
 	database   string
 	secretKey  string
 	localplane string
+	planeBind  string
+	planeHost  string
 	adminEmail string
 	adminPass  string
 }
@@ -49,6 +51,8 @@ folder and survives a restart.`,
 	fs.StringVar(&o.database, "database-url", "", "postgres://… or sqlite:PATH; empty: SQLite in the data folder (secret)")
 	fs.StringVar(&o.secretKey, "secret-key", "", "32 bytes in base64 or hex; empty: a key file in the data folder (secret)")
 	fs.StringVar(&o.localplane, "localplane", defaultLocalplane(), "the kubebyon-localplane program")
+	fs.StringVar(&o.planeBind, "plane-bind-address", "127.0.0.1", "the address that control planes listen on; 0.0.0.0 lets other machines join")
+	fs.StringVar(&o.planeHost, "plane-host", "127.0.0.1", "the name or address under which clients and machines find the control planes")
 	fs.StringVar(&o.adminEmail, "admin-email", "", "address of the first administrator; empty: admin@kubebyon.local")
 	fs.StringVar(&o.adminPass, "admin-password", "", "password of the first administrator; empty: one is made and shown once (secret)")
 	o.http.register(fs, "127.0.0.1:8080")
@@ -103,7 +107,7 @@ func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
 func (o *devOptions) build(log *slog.Logger, hello *greeting, m *metricsServer) (*app.App, error) {
 	modules, err := dev.Modules(dev.Config{
 		DataDir: o.dataDir, DatabaseURL: o.database, SecretKey: secret.New(o.secretKey),
-		Localplane: o.localplane, Log: log, Now: time.Now,
+		Localplane: o.localplane, PlaneBind: o.planeBind, PlaneHost: o.planeHost, Log: log, Now: time.Now,
 	})
 	if err != nil {
 		return nil, err

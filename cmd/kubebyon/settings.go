@@ -40,16 +40,16 @@ func fromEnvironment(cmd *cobra.Command) error {
 
 func setFromEnvironment(f *pflag.Flag) error {
 	name := envName(f.Name)
-	value, ok := os.LookupEnv(name)
+	value := os.Getenv(name) // an empty variable is as good as none
 	isSecret := strings.HasSuffix(f.Usage, secretNote)
-	if file, given := os.LookupEnv(name + "_FILE"); given && isSecret && !ok {
+	if file := os.Getenv(name + "_FILE"); file != "" && isSecret && value == "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("%s_FILE: %w", name, err)
 		}
-		value, ok = strings.TrimRight(string(text), "\r\n"), true
+		value = strings.TrimRight(string(text), "\r\n")
 	}
-	if !ok || value == "" {
+	if value == "" {
 		return nil
 	}
 	if err := f.Value.Set(value); err != nil {

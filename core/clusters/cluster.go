@@ -108,7 +108,7 @@ func (c Cluster) Usable() bool { return c.Status() == Ready && c.Connection() ==
 func (c Cluster) Want() provision.Want {
 	return provision.Want{
 		ID: c.rec.ID, Name: c.rec.VclusterName, KubernetesVersion: c.rec.KubernetesVersion,
-		Host: c.rec.ControlPlaneHost, FormerHosts: c.rec.FormerHosts,
+		Existed: c.rec.KubeconfigAvailableAt != nil, Host: c.rec.ControlPlaneHost, FormerHosts: c.rec.FormerHosts,
 		CPURequestMilli: c.rec.ControlPlaneCPURequestMilli, MemoryRequestMiB: c.rec.ControlPlaneMemoryRequestMiB,
 		Public: c.rec.PublicAccessEnabled, PublicMode: provision.AccessMode(c.rec.PublicAccessMode),
 	}

@@ -134,7 +134,7 @@ func (s *Service) ask(ctx context.Context, tx store.Tx, c store.Cluster, t Opera
 	}
 	job := store.Job{
 		ID: id.New[id.JobKind](now, s.deps.Random()), ClusterID: c.ID, OperationID: op.ID, Type: string(t),
-		Status: string(Pending), NotBefore: now, CreatedAt: now, UpdatedAt: now,
+		Status: string(Pending), NotBefore: atOnce, CreatedAt: now, UpdatedAt: now,
 	}
 	if err := tx.Jobs().Insert(ctx, job); err != nil {
 		return fmt.Errorf("record job: %w", err)
@@ -150,6 +150,9 @@ func (s *Service) ask(ctx context.Context, tx store.Tx, c store.Cluster, t Opera
 	return s.journal.Write(ctx, tx, about(c, action, message))
 }
 
+// atOnce is when a new job may run: always, even if the clock goes backwards.
+var atOnce = time.Unix(0, 0).UTC() //nolint:gochecknoglobals // a constant
+
 func about(c store.Cluster, action, message string) journal.Event {
 	return journal.Event{
 		Resource: "cluster", Action: action, ResourceID: c.ID.String(), Message: message,
@@ -162,6 +165,9 @@ func about(c store.Cluster, action, message string) journal.Event {
 // error it tries again.
 func (s *Service) Update(ctx context.Context, i id.Cluster, set Settings) (out store.Cluster, err error) {
 	err = s.changing(ctx, i, func(ctx context.Context, tx store.Tx, c *Cluster) error {
+		if err := notHalfDeleted(ctx, tx, *c); err != nil {
+			return err
+		}
 		changed, err := c.change(set, s.deps.Now())
 		if err != nil {
 			return err
@@ -177,6 +183,22 @@ func (s *Service) Update(ctx context.Context, i id.Cluster, set Settings) (out s
 		return s.ask(ctx, tx, c.rec, Update, "settings_update_requested", "Changed the settings of the cluster "+c.rec.Name+".")
 	})
 	return out, err
+}
+
+// notHalfDeleted refuses a cluster whose deletion failed: part of it may be gone,
+// and an update would make a new and empty one under its name.
+func notHalfDeleted(ctx context.Context, tx store.Tx, c Cluster) error {
+	if c.Status() != Error {
+		return nil
+	}
+	latest, err := tx.Operations().List(ctx, c.ID(), page.Query{Limit: 1})
+	if err != nil {
+		return fmt.Errorf("read the latest operation: %w", err)
+	}
+	if len(latest.Items) > 0 && latest.Items[0].Type == string(Delete) {
+		return fault.Conflict.New("cluster_not_updatable", "Deleting the cluster has failed. Delete it again; it cannot be changed any more.")
+	}
+	return nil
 }
 
 // Delete begins the end of a cluster. Asking again while it goes is fine.

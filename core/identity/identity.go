@@ -145,15 +145,16 @@ func (s *Service) begin(ctx context.Context, checked store.User, from Client) (u
 		IP: text.Clip(from.IP, 64), UserAgent: text.Clip(from.UserAgent, 256),
 	}
 	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		// The write comes first: it holds the account's row, so that a reset which is
+		// under way is either read below or waits, and then finds the session.
+		if err := tx.Users().SetLastLogin(ctx, checked.ID, now); err != nil {
+			return err
+		}
 		if u, err = tx.Users().Get(ctx, checked.ID); err != nil {
 			return err
 		}
 		if u.Status != string(Active) || u.PasswordHash != checked.PasswordHash {
 			return errChanged
-		}
-		u.LastLoginAt = &now
-		if err := tx.Users().SetLastLogin(ctx, u.ID, now); err != nil {
-			return err
 		}
 		if err := tx.Sessions().Insert(ctx, ses); err != nil {
 			return fmt.Errorf("begin session: %w", err)

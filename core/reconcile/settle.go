@@ -88,7 +88,8 @@ func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
 		e.progress, e.superseded = clusters.Failed, true
 	case stopped: // by the process that ends, not by a fault of the job
 		e.progress, e.message, e.uncounted = clusters.Pending, "", true
-	case hopeless, errors.Is(result, fault.Invalid), errors.Is(result, errLate), job.AttemptCount >= w.deps.MaxAttempts:
+	case hopeless, errors.Is(result, fault.Invalid), job.AttemptCount >= w.deps.MaxAttempts,
+		errors.Is(result, errLate) && job.Type != string(clusters.Delete): // a removal goes on, and is looked at again
 		e.progress = clusters.Failed
 	default:
 		e.progress, e.notBefore = clusters.Pending, now.Add(w.backoff(job.AttemptCount))

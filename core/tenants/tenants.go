@@ -9,6 +9,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
@@ -22,7 +23,7 @@ type Door struct {
 // Open returns the tenant of a cluster. It fails with fault.Unavailable while
 // there is no way in.
 func (d Door) Open(ctx context.Context, cluster id.Cluster) (tenant.Tenant, error) {
-	kubeconfig, err := d.Provisioner.Kubeconfig(ctx, cluster)
+	kubeconfig, err := d.kubeconfig(ctx, cluster)
 	if errors.Is(err, fault.NotFound) {
 		return nil, fault.Unavailable.New("cluster_unreachable", "The control plane of this cluster is not there.").Because(err)
 	}
@@ -34,4 +35,13 @@ func (d Door) Open(ctx context.Context, cluster id.Cluster) (tenant.Tenant, erro
 		return nil, fault.Unavailable.New("cluster_unreachable", "The platform has no working way into this cluster.").Because(err)
 	}
 	return in, err
+}
+
+// kubeconfig takes the way inside where there is one: users choose the published
+// address, and the platform must neither depend on it nor be sent anywhere by it.
+func (d Door) kubeconfig(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
+	if in, ok := d.Provisioner.(provision.Insider); ok {
+		return in.Inside(ctx, cluster)
+	}
+	return d.Provisioner.Kubeconfig(ctx, cluster)
 }

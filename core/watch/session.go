@@ -21,6 +21,7 @@ const (
 	// patience is how long a tenant may be silent before its nodes are unknown:
 	// long enough for a hiccup, short enough to be seen within two seconds.
 	patience     = time.Second
+	glance       = 10 * time.Millisecond
 	firstBackoff = 200 * time.Millisecond
 	lastBackoff  = 10 * time.Second
 	probeEvery   = 10 * time.Second
@@ -74,11 +75,10 @@ func (s *session) rest(ctx context.Context) (news bool) {
 	short, cancel := context.WithTimeout(ctx, s.pause())
 	defer cancel()
 	seen, err := s.deps.Door.Provisioner.Observe(short, s.cluster)
-	for now := seen; err == nil; {
-		if now != seen {
+	for now := seen; err == nil && bell.Wait(short, nil, glance); { // Await may return with nothing new
+		if now, err = s.deps.Door.Provisioner.Await(short, s.cluster, seen); err == nil && now != seen {
 			return true
 		}
-		now, err = s.deps.Door.Provisioner.Await(short, s.cluster, seen)
 	}
 	<-short.Done()
 	return false

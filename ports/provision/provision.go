@@ -35,6 +35,14 @@ type Provisioner interface {
 	Kubeconfig(ctx context.Context, cluster id.Cluster) (secret.Text, error)
 }
 
+// Insider is what a Provisioner may be besides: it reaches its control planes by
+// a way of its own, which is there whatever address their users chose.
+type Insider interface {
+	// Inside returns a kubeconfig for the platform alone. It fails as
+	// [Provisioner.Kubeconfig] does.
+	Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error)
+}
+
 // Catalog says what a backend can run.
 type Catalog interface {
 	// Versions returns the Kubernetes versions on offer, newest first, never
@@ -63,6 +71,7 @@ type Want struct {
 	Name              string // the release and namespace: DNS-1123 label, at most 40 characters
 	KubernetesVersion string
 	Host              string   // name or address that clients use; empty: the backend's own
+	Existed           bool     // it has been ready before: one that is not there is lost, not new
 	FormerHosts       []string // earlier Hosts, oldest first, that joined nodes may still use
 	CPURequestMilli   int64
 	MemoryRequestMiB  int64

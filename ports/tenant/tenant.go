@@ -131,7 +131,7 @@ type Nodes interface {
 	// honouring PodDisruptionBudgets; DaemonSet and mirror pods are skipped.
 	// Pods without a controller need Force, pods with emptyDir volumes need
 	// DeleteEmptyDir: else it fails with fault.Conflict, code drain_blocked,
-	// before it evicts anything (the node stays cordoned). When Timeout passes,
+	// and nothing has changed. When Timeout passes,
 	// it fails with fault.Timeout, code drain_timeout, whose message names what is left; the
 	// report then says what has gone. With DryRun nothing changes.
 	Drain(ctx context.Context, node string, o DrainOptions) (DrainReport, error)

@@ -44,13 +44,14 @@ type Config struct {
 type console struct {
 	Config
 	Services
-	api    operation.API
-	keeper session.Keeper
+	api     operation.API
+	keeper  session.Keeper
+	guesses *guesses // of passwords
 }
 
 // Register adds the console API's operations to api.
 func Register(api operation.API, c Config, s Services, keeper session.Keeper) {
-	h := console{Config: c, Services: s, api: api, keeper: keeper}
+	h := console{Config: c, Services: s, api: api, keeper: keeper, guesses: newGuesses()}
 	h.registerAuth()
 	h.registerMe()
 	h.registerClusters()

@@ -74,6 +74,7 @@ func (h console) unlock(ctx context.Context, i id.Cluster, password secret.Text)
 		return clusters.Access{}, err
 	}
 	key := "password " + who.UserID.String()
+	defer h.guesses.lock(key)() // one guess at a time: many at once would all pass the look below
 	if err := h.AuthLimit.Peek(ctx, key); err != nil {
 		return clusters.Access{}, err
 	}
