@@ -75,7 +75,8 @@ func (s *session) rest(ctx context.Context) (news bool) {
 	short, cancel := context.WithTimeout(ctx, s.pause())
 	defer cancel()
 	seen, err := s.deps.Door.Provisioner.Observe(short, s.cluster)
-	for now := seen; err == nil && bell.Wait(short, nil, glance); { // Await may return with nothing new
+	for err == nil && bell.Wait(short, nil, glance) { // Await may return with nothing new
+		var now provision.Observed
 		if now, err = s.deps.Door.Provisioner.Await(short, s.cluster, seen); err == nil && now != seen {
 			return true
 		}
