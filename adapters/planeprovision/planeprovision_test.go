@@ -170,6 +170,10 @@ func killTheParent(t *testing.T, c Config, binary string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// It ends with this process too, should this one not come to kill it.
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

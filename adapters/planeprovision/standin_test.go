@@ -140,6 +140,10 @@ func openPipes() (n int) {
 func parent(dir, binary string) int {
 	c := config(dir)
 	c.Binary, c.ReadyTimeout = binary, time.Minute
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(3)
+	}()
 	p, err := New(c)
 	if err == nil {
 		err = p.Start(context.Background())
