@@ -124,8 +124,11 @@ func (p *Provisioner) Apply(ctx context.Context, want provision.Want) error {
 		return err
 	}
 	want.FormerHosts = slices.Clone(want.FormerHosts)
-	p.applied = append(p.applied, want)
 	c := p.clusters[want.ID]
+	if c == nil && want.Existed {
+		return fault.Invalid.New("data_gone", "Nothing is left of this control plane. Delete the cluster.")
+	}
+	p.applied = append(p.applied, want)
 	if c == nil {
 		p.ports++
 		c = &cluster{port: 20000 + p.ports, authority: newAuthority()}

@@ -15,8 +15,11 @@ import (
 // Provisioner runs control planes somewhere.
 type Provisioner interface {
 	// Apply makes the world move toward want and returns without waiting for
-	// it to arrive. It fails with fault.Invalid for a want that can never
-	// arrive, and then changes nothing. Apply after a failure tries again.
+	// it to arrive; from then on Observe shows nothing of an earlier want. It
+	// fails with fault.Invalid for a want that can never arrive, and then changes
+	// nothing: also for one that Existed and is not there, which would come back
+	// empty. While the cluster is being removed it fails with fault.Unavailable.
+	// Apply after a failure tries again.
 	Apply(ctx context.Context, want Want) error
 	// Observe reports the world as it is, without blocking on the tenant. An
 	// unknown cluster is Absent, not an error.

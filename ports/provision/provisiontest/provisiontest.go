@@ -60,6 +60,7 @@ func Run(t *testing.T, h Harness) {
 		"ApplyDuringDestroy":                applyDuringDestroy,
 		"AppliedAgainAfterDestroyIsAnother": appliedAgainAfterDestroyIsAnother,
 		"ImpossibleWantIsInvalid":           impossibleWantIsInvalid,
+		"LostIsNotMadeAnew":                 lostIsNotMadeAnew,
 		"ImpossibleChangeChangesNothing":    impossibleChangeChangesNothing,
 		"EndpointSurvivesReapply":           endpointSurvivesReapply,
 		"HostCanChange":                     hostCanChange,
@@ -320,6 +321,17 @@ func impossibleWantIsInvalid(w world) {
 		if o := w.observe(p, given); o.Phase != provision.Absent {
 			w.Errorf("%s: refused, but then %q", name, o.Phase)
 		}
+	}
+}
+
+func lostIsNotMadeAnew(w world) {
+	p, want := w.New(w.T), w.want()
+	want.Existed = true
+	if err := p.Apply(w.Context(), want); !errors.Is(err, fault.Invalid) {
+		w.Errorf("Apply of a control plane that existed and is not there: %v; want invalid", err)
+	}
+	if o := w.observe(p, want.ID); o.Phase != provision.Absent {
+		w.Errorf("lost, but then %q", o.Phase)
 	}
 }
 
