@@ -35,7 +35,7 @@ var layers = []struct{ path, ours, theirs string }{
 	{"app/offline", "app adapters ports core", ""},
 	{"app/telemetry", "adapters", ""},
 	{"app/apptest", "app adapters ports core", "go.uber.org/fx"},
-	{"app", "core ports adapters/httpapi", "go.uber.org/fx github.com/danielgtaylor/huma/v2"},
+	{"app", "core ports adapters/httpapi", "go.uber.org/fx go.uber.org/dig github.com/danielgtaylor/huma/v2"},
 	{"openapi", "app adapters/httpapi", "*"},
 	{"cmd", "app adapters/httpapi core/kernel ports/store", "*"},
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"net/http"
 
+	"go.uber.org/dig"
 	"go.uber.org/fx"
 	"go.uber.org/fx/fxevent"
 
@@ -82,7 +83,10 @@ func New(c Config, options ...fx.Option) (*App, error) {
 		}),
 		fx.StartTimeout(startTimeout), fx.StopTimeout(stopTimeout),
 	)
-	return a, a.fx.Err()
+	if err := a.fx.Err(); err != nil {
+		return nil, dig.RootCause(err) // fx tells of its own functions; people want the reason
+	}
+	return a, nil
 }
 
 // Start connects the backends, makes the first administrator and begins

@@ -172,6 +172,8 @@ func (p *platform) stop(ctx context.Context) error {
 	}
 }
 
+var errWrongKey = errors.New("the secret key is not the one that this database was written with; give the server the key it had before")
+
 const keyCheck = "secret-key-check"
 
 // checkKey finds out whether this process has the key that the database was
@@ -194,7 +196,7 @@ func (p *platform) checkKey(ctx context.Context) error {
 		return fmt.Errorf("read the secret key's check: %w", err)
 	}
 	if _, err := p.backends.Seal.Open(ctx, keyCheck, known); err != nil {
-		return fmt.Errorf("the secret key is not the one that this database was written with; give the server the key it had before: %w", err)
+		return errWrongKey
 	}
 	return nil
 }

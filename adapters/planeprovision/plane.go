@@ -56,7 +56,7 @@ type pace struct {
 }
 
 func normalPace() pace {
-	return pace{first: 250 * time.Millisecond, most: 30 * time.Second, giveUp: 4, steady: time.Minute, share: 30 * time.Second, look: 30 * time.Second, brief: 2 * time.Second}
+	return pace{first: 250 * time.Millisecond, most: 30 * time.Second, giveUp: 4, steady: time.Minute, share: 30 * time.Second, look: 3 * time.Second, brief: 2 * time.Second}
 }
 
 // wait doubles with each failure and is spread by half: planes that failed

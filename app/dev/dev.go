@@ -96,6 +96,9 @@ func loadKey(c Config) (seal.Sealer, error) {
 		return s, nil
 	}
 	file := filepath.Join(c.DataDir, "secret.key")
+	if isThere(filepath.Join(c.DataDir, "kubebyon.db")) && !isThere(file) {
+		return nil, fmt.Errorf("the key file %s is missing, and the database beside it cannot be read without it; put it back", file)
+	}
 	s, made, err := keyseal.LoadOrCreateFile(file)
 	if err != nil {
 		return nil, err
@@ -104,4 +107,9 @@ func loadKey(c Config) (seal.Sealer, error) {
 		c.Log.Info("made a key for secrets at rest; keep a copy of it apart from the database", "file", file)
 	}
 	return s, nil
+}
+
+func isThere(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }

@@ -30,6 +30,7 @@ func TestBadStatesAreNamed(t *testing.T) {
 			return l.Addr().String(), nil
 		}, "name another address with --http-addr"},
 		"database is rubbish": {func(t *testing.T, data string) (string, []string) {
+			startServer(t, data, plane).stop(t)
 			write(t, filepath.Join(data, "kubebyon.db"), strings.Repeat("this is no database. ", 100))
 			return freeAddress(t), nil
 		}, "not a"},
@@ -41,13 +42,23 @@ func TestBadStatesAreNamed(t *testing.T) {
 			startServer(t, data, plane)
 			return freeAddress(t), nil
 		}, "another kubebyon is running"},
-		"wrong key": {func(t *testing.T, data string) (string, []string) {
+		"key file missing": {func(t *testing.T, data string) (string, []string) {
 			startServer(t, data, plane).stop(t)
 			if err := os.Remove(filepath.Join(data, "secret.key")); err != nil {
 				t.Fatal(err)
 			}
 			return freeAddress(t), nil
+		}, "is missing"},
+		"wrong key": {func(t *testing.T, data string) (string, []string) {
+			startServer(t, data, plane).stop(t)
+			return freeAddress(t), []string{"--secret-key", strings.Repeat("ab", 32)}
 		}, "the secret key is not the one"},
+		"a wrong number": {func(t *testing.T, _ string) (string, []string) {
+			return freeAddress(t), []string{"--worker-concurrency", "0"}
+		}, "worker-concurrency"},
+		"a wrong origin": {func(t *testing.T, _ string) (string, []string) {
+			return freeAddress(t), []string{"--cors-allowed-origins", "nope"}
+		}, "cors-allowed-origins"},
 		"newer database": {func(t *testing.T, data string) (string, []string) {
 			startServer(t, data, plane).stop(t)
 			db, err := sql.Open("sqlite", filepath.Join(data, "kubebyon.db"))

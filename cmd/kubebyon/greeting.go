@@ -51,15 +51,16 @@ const firstStart = `  administrator   %s
 const nextCommands = `Try, in another terminal:
 
   1. sign in
-     curl -sf -c cookies.txt -H 'Content-Type: application/json' %[1]s/api/auth/login \
-       -d '{"email":"%[2]s","password":"'"$(cat %[3]s)"'"}'
+     umask 077; printf '{"email":"%%s","password":"%%s"}' '%[2]s' "$(cat %[3]s)" |
+       curl -sf -c cookies.txt -H 'Content-Type: application/json' %[1]s/api/auth/login -d @-
 
   2. create a cluster
      curl -sf -b cookies.txt -H 'Content-Type: application/json' %[1]s/api/console/clusters -d '{"name":"demo"}'
 
   3. get its kubeconfig, some seconds later; ID is the "id" that command 2 answered
-     curl -sf -b cookies.txt -H 'Content-Type: application/json' '%[1]s/api/console/clusters/ID/kubeconfig?download=1' \
-       -d '{"password":"'"$(cat %[3]s)"'"}' > demo.kubeconfig && kubectl --kubeconfig demo.kubeconfig get namespaces
+     printf '{"password":"%%s"}' "$(cat %[3]s)" |
+       curl -sf -b cookies.txt -H 'Content-Type: application/json' '%[1]s/api/console/clusters/ID/kubeconfig?download=1' -d @- \
+       > demo.kubeconfig && kubectl --kubeconfig demo.kubeconfig get namespaces
 
 `
 

@@ -26,9 +26,9 @@ type httpFlags struct {
 type limitFlags struct{ window, burst, entries int }
 
 func (l *limitFlags) register(fs *pflag.FlagSet, name, what string, window, burst, entries int) {
-	fs.IntVar(&l.window, name+"-rate-limit-window-seconds", window, "seconds after which one more "+what+" is allowed")
-	fs.IntVar(&l.burst, name+"-rate-limit-burst", burst, "how many "+what+"s at once are allowed")
-	fs.IntVar(&l.entries, name+"-rate-limit-max-entries", entries, "how many addresses the limit remembers")
+	count(fs, &l.window, name+"-rate-limit-window-seconds", window, "seconds after which one more "+what+" is allowed")
+	count(fs, &l.burst, name+"-rate-limit-burst", burst, "how many "+what+"s at once are allowed")
+	count(fs, &l.entries, name+"-rate-limit-max-entries", entries, "how many addresses the limit remembers")
 }
 
 func (l *limitFlags) limit() httpapi.Limit {
@@ -36,15 +36,15 @@ func (l *limitFlags) limit() httpapi.Limit {
 }
 
 func (f *httpFlags) register(fs *pflag.FlagSet, addr string) {
-	fs.StringVar(&f.addr, "http-addr", addr, "where the API listens")
-	fs.StringVar(&f.metricsAddr, "metrics-addr", "", "where Prometheus metrics are served; empty: nowhere")
-	fs.StringVar(&f.publicURL, "public-base-url", "", "the URL under which people reach the API; empty: that of each request")
-	fs.StringVar(&f.joinURL, "join-base-url", "", "the URL in join commands; empty: the public one")
-	fs.StringSliceVar(&f.origins, "cors-allowed-origins", nil, "origins of consoles elsewhere that may use the API with a cookie")
+	address(fs, &f.addr, "http-addr", addr, "where the API listens")
+	address(fs, &f.metricsAddr, "metrics-addr", "", "where Prometheus metrics are served; empty: nowhere")
+	baseURL(fs, &f.publicURL, "public-base-url", "the URL under which people reach the API; empty: that of each request")
+	baseURL(fs, &f.joinURL, "join-base-url", "the URL in join commands; empty: the public one")
+	fs.Var((*origins)(&f.origins), "cors-allowed-origins", "comma-separated origins of consoles elsewhere that may use the API with a cookie")
 	fs.Var(&f.proxies, "trusted-proxy-cidrs", "networks of the proxies whose X-Forwarded-For is believed")
 	f.join.register(fs, "join", "join script", 3, 5, 10000)
 	f.auth.register(fs, "auth", "sign-in", 30, 5, 5000)
-	fs.StringVar(&f.mirror, "node-mirror", "", "where joining machines get Kubernetes from; empty: https://dl.k8s.io/release")
+	baseURL(fs, &f.mirror, "node-mirror", "where joining machines get Kubernetes from; empty: https://dl.k8s.io/release")
 }
 
 func (f *httpFlags) config(backend string, m *metricsServer) httpapi.Config {
@@ -59,11 +59,11 @@ func (f *httpFlags) config(backend string, m *metricsServer) httpapi.Config {
 type jobFlags struct{ concurrency, lease, attempts, deadline, perUser int }
 
 func (j *jobFlags) register(fs *pflag.FlagSet) {
-	fs.IntVar(&j.concurrency, "worker-concurrency", 4, "how many clusters are worked on at once")
-	fs.IntVar(&j.lease, "job-lease-seconds", 60, "after how long without news a job is taken from its worker")
-	fs.IntVar(&j.attempts, "job-max-attempts", 8, "how often a job is tried after passing errors")
-	fs.IntVar(&j.deadline, "job-deadline-seconds", 300, "how long one try may take; a control plane that is not ready by then is in error")
-	fs.IntVar(&j.perUser, "max-clusters-per-user", 50, "how many clusters a user may have; admins have no limit")
+	count(fs, &j.concurrency, "worker-concurrency", 4, "how many clusters are worked on at once")
+	count(fs, &j.lease, "job-lease-seconds", 60, "after how long without news a job is taken from its worker")
+	count(fs, &j.attempts, "job-max-attempts", 8, "how often a job is tried after passing errors")
+	count(fs, &j.deadline, "job-deadline-seconds", 300, "how long one try may take; a control plane that is not ready by then is in error")
+	count(fs, &j.perUser, "max-clusters-per-user", 50, "how many clusters a user may have; admins have no limit")
 }
 
 func (j *jobFlags) apply(c *app.Config) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -236,9 +237,13 @@ func TestHollowNodeNeedsItsProgram(t *testing.T) {
 // for it.
 func TestInterruptedHollowJoinCleansUp(t *testing.T) {
 	t.Parallel()
+	// Under nohup the shells would inherit that a hangup is ignored. What is caught
+	// here is not ignored there.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
 	for _, sh := range shells(t) {
-		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
-			t.Run(filepath.Base(strings.Fields(sh)[0])+" "+signal.String(), func(t *testing.T) {
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+			t.Run(filepath.Base(strings.Fields(sh)[0])+" "+sig.String(), func(t *testing.T) {
 				t.Parallel()
 				m := newHollowMachine(t, sh)
 				m.note("stages", `{"stage":"discovered"}`+"\n")
@@ -248,9 +253,9 @@ func TestInterruptedHollowJoinCleansUp(t *testing.T) {
 				cmd.Stdout, cmd.Stderr = &said, &said
 				m.must(cmd.Start())
 				m.await("the node to run", func() bool { return exists(m.notes + "/running") })
-				m.must(cmd.Process.Signal(signal))
+				m.must(cmd.Process.Signal(sig))
 				_ = cmd.Wait()
-				if got := cmd.ProcessState.ExitCode(); got != 128+int(signal) {
+				if got := cmd.ProcessState.ExitCode(); got != 128+int(sig) {
 					t.Errorf("exit status %d:\n%s", got, said.String())
 				}
 				m.await("the node to end", func() bool { return gone(m.pid()) })

@@ -233,6 +233,9 @@ var format = huma.Format{ //nolint:gochecknoglobals // a constant
 
 func unmarshal(data []byte, v any) error {
 	err := json.Unmarshal(data, v)
+	if err == nil {
+		return strict(data, v)
+	}
 	switch e := err.(type) { //nolint:errorlint // json's own, not wrapped
 	case nil:
 		return nil
