@@ -115,6 +115,9 @@ func (w *Worker) Once(ctx context.Context) (worked bool, err error) {
 	err = w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
 		now := w.deps.Now()
 		job, worked, err = tx.Jobs().Claim(ctx, w.deps.Name, now, now.Add(w.deps.Lease))
+		if err == nil && !worked {
+			job, worked, err = w.claimStranded(ctx, tx, now)
+		}
 		return err
 	})
 	if err != nil || !worked {
@@ -122,6 +125,16 @@ func (w *Worker) Once(ctx context.Context) (worked bool, err error) {
 	}
 	result := w.attempt(ctx, job)
 	return true, w.settle(ctx, job, result)
+}
+
+// claimStranded takes a job that is to wait for longer than any job ever is: the
+// clock has gone back since that was written, and nobody shall wait it out.
+func (w *Worker) claimStranded(ctx context.Context, tx store.Tx, now time.Time) (j store.Job, ok bool, err error) {
+	at, some, err := tx.Jobs().NextAt(ctx, now)
+	if err != nil || !some || at.Sub(now) <= 2*max(maxBackoff, w.deps.Lease) {
+		return j, false, err
+	}
+	return tx.Jobs().Claim(ctx, w.deps.Name, at, now.Add(w.deps.Lease))
 }
 
 // attempt works on a job while it keeps the job's lease alive.

@@ -230,6 +230,32 @@ func TestAFailureDoesNotUndoTheWishToDelete(t *testing.T) {
 	}
 }
 
+func TestAClockThatGoesBackStrandsNoJob(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var failed, back atomic.Bool
+		fails := hooked{Provisioner: w.planes, apply: func(context.Context, provision.Want) error {
+			if failed.CompareAndSwap(false, true) {
+				return fault.Unavailable.New("host_busy", "The host does not answer.")
+			}
+			return nil
+		}}
+		clock := func() time.Time {
+			if back.Load() {
+				return now().Add(-time.Hour)
+			}
+			return now()
+		}
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner, d.Now = fails, clock })
+		synctest.Wait()
+		if !failed.Load() {
+			t.Fatal("the first attempt has not been made")
+		}
+		back.Store(true) // while the job waits for its second attempt
+		w.untilStatus(t, c, clusters.Ready, time.Minute)
+	})
+}
+
 func TestAChangeOfMindDuringCreationIsFollowed(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.planes.PlayAll(memprovision.Script{Takes: 5 * time.Second})

@@ -116,9 +116,12 @@ func sentence(err error) string {
 	return "Something went wrong on our side. The server's log has the details."
 }
 
+// maxBackoff is the longest that a job waits for its next attempt.
+const maxBackoff = time.Minute
+
 // backoff doubles from one second to a minute, and is spread by half.
 func (w *Worker) backoff(attempt int) time.Duration {
-	d := min(time.Second<<min(max(attempt, 1)-1, 6), time.Minute)
+	d := min(time.Second<<min(max(attempt, 1)-1, 6), maxBackoff)
 	r := w.deps.Random()
 	spread := time.Duration(binary.BigEndian.Uint16(r[:2])) * (d / 2) >> 16 // 16 bits: more would overflow
 	return d/2 + spread
