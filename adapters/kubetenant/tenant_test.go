@@ -205,7 +205,7 @@ func TestHollowNodeJoinsAndIsDrained(t *testing.T) {
 func startNode(t *testing.T, p *plane, in tenant.Tenant, name string) {
 	t.Helper()
 	if out, err := exec.Command(binary(), "node", "--help").CombinedOutput(); err != nil {
-		t.Skipf("this kubebyon-localplane has no hollow nodes: %s", out)
+		t.Fatalf("kubebyon-localplane does not know hollow nodes: %v: %s", err, out)
 	}
 	check(t, in.PrepareJoin(t.Context()))
 	b := tenant.BootstrapToken{ID: "hollow", Secret: secret.New("0123456789abcdef"), Expires: time.Now().Add(5 * time.Minute)}
