@@ -140,3 +140,23 @@ func (c *client) kubeconfig(id, password, file string) string {
 	}
 	return text
 }
+
+func (c *client) joinToken(cluster string) string {
+	c.t.Helper()
+	out := c.must("POST", "/api/console/clusters/"+cluster+"/join-token", object{}, http.StatusCreated)
+	return out["token"].(object)["value"].(string)
+}
+
+// awaitNode polls until the API shows a node as ready, and returns its id.
+func (c *client) awaitNode(cluster, name string) string {
+	c.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		for _, n := range c.must("GET", "/api/console/nodes?cluster_id="+cluster, nil, http.StatusOK)["nodes"].([]any) {
+			if n.(object)["name"] == name && n.(object)["status"] == "ready" {
+				return n.(object)["id"].(string)
+			}
+		}
+	}
+	c.t.Fatalf("node %s is not ready after a minute", name)
+	return ""
+}
