@@ -142,21 +142,3 @@ func (s *Sealer) expand(use, purpose string) []byte {
 	}
 	return k
 }
-
-// canary is what a database keeps sealed so that a wrong key is noticed at start.
-const (
-	canaryPurpose = "keyseal-canary"
-	canaryText    = "kubebyon"
-)
-
-// Canary seals a known text, to be kept beside what the key seals.
-func (s *Sealer) Canary(ctx context.Context) ([]byte, error) {
-	return s.Seal(ctx, canaryPurpose, []byte(canaryText))
-}
-
-// Check says whether this is the key that a canary was sealed with. When it is
-// not, the error has the code wrong_key.
-func (s *Sealer) Check(ctx context.Context, canary []byte) error {
-	_, err := s.Open(ctx, canaryPurpose, canary)
-	return err
-}

@@ -53,18 +53,18 @@ func TestOldValuesOpen(t *testing.T) {
 func TestWrongKeyIsRecognized(t *testing.T) {
 	t.Parallel()
 	right, wrong := keyseal.New([32]byte{1}), keyseal.New([32]byte{2})
-	canary, err := right.Canary(t.Context())
+	canary, err := canaryOf(t, right)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := keyseal.New([32]byte{1}).Check(t.Context(), canary); err != nil {
+	if err := opens(t, keyseal.New([32]byte{1}), canary); err != nil {
 		t.Errorf("the right key: %v", err)
 	}
-	if err := wrong.Check(t.Context(), canary); fault.CodeOf(err) != "wrong_key" {
+	if err := opens(t, wrong, canary); fault.CodeOf(err) != "wrong_key" {
 		t.Errorf("the wrong key: %v; want code wrong_key", err)
 	}
 	canary[len(canary)-1]++
-	if err := right.Check(t.Context(), canary); fault.CodeOf(err) != "broken_seal" {
+	if err := opens(t, right, canary); fault.CodeOf(err) != "broken_seal" {
 		t.Errorf("a damaged canary: %v; want code broken_seal", err)
 	}
 }
@@ -72,7 +72,7 @@ func TestWrongKeyIsRecognized(t *testing.T) {
 func TestFromTextReadsEverySpelling(t *testing.T) {
 	t.Parallel()
 	key := [32]byte(bytes.Repeat([]byte{0xfb}, 32)) // base64 of it has + or -, by alphabet
-	canary, err := keyseal.New(key).Canary(t.Context())
+	canary, err := canaryOf(t, keyseal.New(key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestFromTextReadsEverySpelling(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 			continue
 		}
-		if err := s.Check(t.Context(), canary); err != nil {
+		if err := opens(t, s, canary); err != nil {
 			t.Errorf("%q is read as another key: %v", text, err)
 		}
 	}
@@ -110,7 +110,7 @@ func TestFileKeepsTheKey(t *testing.T) {
 	if err != nil || !made {
 		t.Fatalf("first: made %v, %v", made, err)
 	}
-	canary, err := first.Canary(t.Context())
+	canary, err := canaryOf(t, first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestFileKeepsTheKey(t *testing.T) {
 	if err != nil || made {
 		t.Fatalf("second: made %v, %v", made, err)
 	}
-	if err := second.Check(t.Context(), canary); err != nil {
+	if err := opens(t, second, canary); err != nil {
 		t.Errorf("the file gave another key: %v", err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
@@ -143,7 +143,7 @@ func TestCreatedOnceByMany(t *testing.T) {
 			if made {
 				makers.Add(1)
 			}
-			canaries[i], _ = s.Canary(t.Context())
+			canaries[i], _ = canaryOf(t, s)
 		})
 	}
 	all.Wait()
@@ -155,7 +155,7 @@ func TestCreatedOnceByMany(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, c := range canaries {
-		if err := last.Check(t.Context(), c); err != nil {
+		if err := opens(t, last, c); err != nil {
 			t.Errorf("number %d had another key: %v", i, err)
 		}
 	}
@@ -230,4 +230,16 @@ func BenchmarkSealOpen(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// canaryOf is a known text, sealed.
+func canaryOf(t *testing.T, s *keyseal.Sealer) ([]byte, error) {
+	t.Helper()
+	return s.Seal(t.Context(), "canary", []byte("a known text"))
+}
+
+func opens(t *testing.T, s *keyseal.Sealer, canary []byte) error {
+	t.Helper()
+	_, err := s.Open(t.Context(), "canary", canary)
+	return err
 }

@@ -9,8 +9,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -114,7 +112,7 @@ func (p *Provisioner) Versions() []provision.Version { return slices.Clone(p.con
 
 // Apply implements provision.Provisioner.
 func (p *Provisioner) Apply(ctx context.Context, want provision.Want) error {
-	if err := p.check(want); err != nil {
+	if err := want.Check(p.config.Versions); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -257,30 +255,6 @@ func (p *Provisioner) Kubeconfig(ctx context.Context, i id.Cluster) (secret.Text
 		return secret.Text{}, fault.Unavailable.New("control_plane_not_ready", "The control plane is not ready yet.")
 	}
 	return kubeconfig(c.want.Name, c.seen.Endpoint, c.authority), nil
-}
-
-func (p *Provisioner) check(w provision.Want) error {
-	var check fault.Check
-	check.That(!w.ID.IsZero(), "id", "must not be empty")
-	check.That(len(w.Name) <= 40 && label.MatchString(w.Name), "name", "must be a DNS label of at most 40 characters")
-	known := slices.ContainsFunc(p.config.Versions, func(v provision.Version) bool { return v.Name == w.KubernetesVersion })
-	check.That(known, "kubernetes_version", "is not on offer")
-	check.That(w.Host == "" || isHost(w.Host), "host", "must be a DNS name or an IP address")
-	check.That(!slices.ContainsFunc(w.FormerHosts, func(h string) bool { return !isHost(h) }), "former_hosts", "must be DNS names or IP addresses")
-	check.That(w.CPURequestMilli >= 0 && w.MemoryRequestMiB >= 0, "resources", "must not be negative")
-	return check.Err()
-}
-
-var (
-	label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
-	name  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
-)
-
-func isHost(h string) bool {
-	if a, err := netip.ParseAddr(h); err == nil {
-		return a.Zone() == ""
-	}
-	return len(h) <= 253 && name.MatchString(strings.ToLower(h))
 }
 
 func bracketed(host string) string {

@@ -63,7 +63,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.PortFrom < 1 || c.PortFrom > c.PortTo || c.PortTo > 65535 {
 		return c, fmt.Errorf("planeprovision: ports from %d to %d are no range", c.PortFrom, c.PortTo)
 	}
-	if !isHost(c.Host) {
+	if !provision.IsHost(c.Host) {
 		return c, errors.New("planeprovision: Host must be a DNS name or an IP address")
 	}
 	c.MaxStarting = cmp.Or(max(c.MaxStarting, 0), max(2, runtime.GOMAXPROCS(0)))
@@ -243,7 +243,7 @@ func (p *Provisioner) Apply(ctx context.Context, want provision.Want) error {
 	if err := p.alive(); err != nil {
 		return err
 	}
-	if err := check(want, p.versions); err != nil {
+	if err := want.Check(p.versions); err != nil {
 		return err
 	}
 	pl := p.planes[want.ID]
