@@ -12,7 +12,7 @@ import (
 // safe are the messages of huma's checks that repeat nothing of the request.
 var safe = regexp.MustCompile(`^(expected (boolean|integer|number|string|array|object|length [<>]= \d+|number [<>]=? [-+.e\d]+|array length [<>]= \d+|` + //nolint:gochecknoglobals // a constant
 	`required property [a-z_]+ to be present|value to be one of "[a-z0-9_, ]*"|string to match pattern .*|string to be [a-z0-9 -]+)|` +
-	`unexpected property|required (query|path|header) parameter is missing|is not valid JSON near byte \d+|` +
+	`unexpected property|required (query|path|header) parameter is missing|is not valid JSON near byte \d+|is not valid UTF-8|has a field twice|has a field that is not known; names are in lower case|` +
 	`holds a value of the wrong type or size at [\w.\[\]-]*|cannot be read|must be .*|invalid (boolean|integer))$`)
 
 // field is what huma says about one part of a request, without the rejected

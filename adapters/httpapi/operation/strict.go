@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -8,12 +9,19 @@ import (
 )
 
 // strict says what is wrong with a body that encoding/json would take and mend:
-// bytes that are no UTF-8, and names that are a field's but for their case.
+// bytes that are no UTF-8, names that are a field's but for their case, and
+// names that stand twice, of which every reader takes another.
 func strict(data []byte, into any) error {
 	if !utf8.Valid(data) {
 		return brokenJSON("is not valid UTF-8")
 	}
-	t := reflect.TypeOf(into).Elem()
+	if repeats(data) {
+		return brokenJSON("has a field twice")
+	}
+	t := reflect.TypeOf(into)
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	if t.Kind() != reflect.Struct {
 		return nil
 	}
@@ -25,6 +33,39 @@ func strict(data []byte, into any) error {
 		}
 	}
 	return nil
+}
+
+// repeats reports whether an object in data, at any depth, has a name twice,
+// however it is spelled. Data has been decoded before.
+func repeats(data []byte) bool {
+	in := json.NewDecoder(bytes.NewReader(data))
+	var open []map[string]bool // of each object its names, of each list nil
+	var isName bool            // what comes next, inside an object
+	for {
+		token, err := in.Token()
+		if err != nil {
+			return false // the end
+		}
+		inObject := len(open) > 0 && open[len(open)-1] != nil
+		switch {
+		case token == json.Delim('{'):
+			open, isName = append(open, map[string]bool{}), true
+			continue
+		case token == json.Delim('['):
+			open = append(open, nil)
+			continue
+		case token == json.Delim('}') || token == json.Delim(']'):
+			open = open[:len(open)-1]
+		case inObject && isName:
+			name, _ := token.(string)
+			if open[len(open)-1][name] {
+				return true
+			}
+			open[len(open)-1][name], isName = true, false
+			continue
+		}
+		isName = true // a value has ended: where it stood in an object, a name follows
+	}
 }
 
 func hasField(t reflect.Type, name string) bool {
