@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/httpapi/console"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/docs"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/edge"
+	"github.com/kubebyon/kubebyon/adapters/httpapi/joinscript"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
 )
@@ -133,13 +133,8 @@ func (c Config) withDefaults() Config {
 
 // check looks at what ends up in commands that people paste into a root shell.
 func (c Config) check() error {
-	for name, base := range map[string]string{"public base URL": c.PublicBaseURL, "join base URL": c.JoinBaseURL} {
-		if base == "" {
-			continue
-		}
-		u, err := url.Parse(base)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-			strings.ContainsAny(base, "\"'`$\\ \t\r\n;|&<>(){}*!") {
+	for name, base := range map[string]string{"public base URL": c.PublicBaseURL, "join base URL": c.JoinBaseURL, "node mirror": c.NodeMirror} {
+		if base != "" && !joinscript.IsURL(base) {
 			return fmt.Errorf("%s: must be like https://kubebyon.example.com", name)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/edge"
+	"github.com/kubebyon/kubebyon/adapters/httpapi/joinscript"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/problem"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
@@ -67,7 +68,7 @@ func Register(api operation.API, c Config, s Services, keeper session.Keeper) {
 // joinBase is what join commands begin with.
 func (h console) joinBase(ctx context.Context) (string, error) {
 	for _, base := range []string{h.JoinBaseURL, h.PublicBaseURL, edge.Of(ctx).Origin} {
-		if base != "" {
+		if base != "" && joinscript.IsURL(base) {
 			return base, nil
 		}
 	}

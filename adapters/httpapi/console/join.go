@@ -60,7 +60,7 @@ func (h console) registerJoin() {
 		},
 		Middlewares: huma.Middlewares{h.limited(h.JoinLimit)},
 	}
-	codes := append([]string{"rate_limited"}, operation.StoreCodes()...)
+	codes := append([]string{"rate_limited", "validation_failed"}, operation.StoreCodes()...)
 	operation.Open(h.api, short, codes, h.join)
 	operation.Open(h.api, long, codes, h.joinCluster)
 	for _, op := range []*huma.Operation{&short, &long} {
@@ -116,20 +116,20 @@ func (h console) script(ctx context.Context, token string, cluster id.Cluster) (
 		}
 		return &scriptOut{Status: http.StatusOK, ContentType: scriptType}, nil
 	}
+	base, err := h.joinBase(ctx) // before anything is made that no machine would use
+	if err != nil {
+		return nil, err
+	}
 	j, err := h.Tokens.Prepare(ctx, token, cluster)
 	if err != nil {
 		return refuse(ctx, err)
 	}
-	return h.render(ctx, j)
+	return h.render(j, base)
 }
 
-func (h console) render(ctx context.Context, j tokens.Join) (*scriptOut, error) {
-	base, err := h.joinBase(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (h console) render(j tokens.Join, base string) (*scriptOut, error) {
 	var b bytes.Buffer
-	err = joinscript.Render(&b, joinscript.Params{
+	err := joinscript.Render(&b, joinscript.Params{
 		ClusterID: j.Cluster.ID.String(), ClusterName: j.Cluster.Name,
 		Server: j.Endpoint.Server, CACert: j.Endpoint.CACert, CACertHash: j.Endpoint.CACertHash,
 		BootstrapToken:    joinscript.NewBootstrapToken(j.Bootstrap.ID + "." + j.Bootstrap.Secret.Reveal()),

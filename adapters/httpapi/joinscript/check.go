@@ -143,6 +143,9 @@ func validHost(host string) bool {
 	return len(host) <= 253 && hostRE.MatchString(host)
 }
 
+// IsURL reports whether a script can hold text as the address of a server.
+func IsURL(text string) bool { return validURL(text) }
+
 func validURL(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && urlTextRE.MatchString(text) && u.User == nil && validHost(u.Hostname())
