@@ -62,20 +62,32 @@ type world struct {
 
 func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	t.Helper()
+	return newWorldOf(t, parts{store: memstore.New(), connect: func(c tenant.Connector) tenant.Connector { return c }, perUser: 3}, change...)
+}
+
+// parts are what a world can be made of.
+type parts struct {
+	store   store.Store
+	connect func(tenant.Connector) tenant.Connector // what stands before the tenants
+	perUser int                                     // clusters
+}
+
+func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world {
+	t.Helper()
 	w := &world{
-		t: t, store: &flaky{Store: memstore.New()}, tenants: memtenant.New(), planes: new(planes), log: new(buffer),
+		t: t, store: &flaky{Store: of.store}, tenants: memtenant.New(), planes: new(planes), log: new(buffer),
 		clock: &clock{t: time.Date(2026, 4, 23, 7, 50, 0, 0, time.UTC)}, spec: theSpec(), random: new(counter),
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	random := w.random
 	sealer := keyseal.New([32]byte{1})
-	door := tenants.Door{Provisioner: w.planes, Connector: w.tenants}
+	door := tenants.Door{Provisioner: w.planes, Connector: of.connect(w.tenants)}
 	var s httpapi.Services
 	var err [6]error
 	s.Identity, err[0] = identity.New(identity.Deps{Store: w.store, Passwords: plainHasher{}, Log: log, Now: w.clock.now, Random: random.id, Secret: random.secret})
 	s.Clusters, err[1] = clusters.New(clusters.Deps{
 		Store: w.store, Seal: sealer, Provisioner: w.planes, Catalog: w.planes, Now: w.clock.now, Random: random.id,
-		CheckPassword: s.Identity.CheckPassword, Committed: func() {}, MaxPerUser: 3,
+		CheckPassword: s.Identity.CheckPassword, Committed: func() {}, MaxPerUser: of.perUser,
 	})
 	s.Tokens, err[2] = tokens.New(tokens.Deps{Store: w.store, Seal: sealer, Door: door, Log: log, Now: w.clock.now, Random: random.id, Secret: random.secret})
 	s.Nodes, err[3] = nodes.New(nodes.Deps{Store: w.store, Door: door, Now: w.clock.now, Random: random.id})
@@ -184,7 +196,7 @@ func (plainHasher) Matches(_ context.Context, hash string, p secret.Text) (bool,
 
 // flaky is a store that can be made to fail or to lose a race.
 type flaky struct {
-	*memstore.Store
+	store.Store
 	mu   sync.Mutex
 	fail error
 }
