@@ -2,9 +2,11 @@ package app_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -20,6 +22,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/memtenant"
 	"github.com/kubebyon/kubebyon/app"
 	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -182,6 +185,132 @@ func TestFirstAdminIsMadeOnce(t *testing.T) {
 		t.Errorf("passwords were handed over for %v", handed)
 	}
 }
+
+// TestTheFirstPasswordIsGivenOutOnce: of processes that start together on an
+// empty database, one gives out a password, and that one lets its reader in.
+func TestTheFirstPasswordIsGivenOutOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const processes = 4
+		kept := memstore.New()
+		var mu sync.Mutex
+		var given []secret.Text
+		handOver := func(_ string, password secret.Text) error {
+			time.Sleep(time.Second) // so that all others are there before the account is
+			mu.Lock()
+			defer mu.Unlock()
+			given = append(given, password)
+			return nil
+		}
+		var apps [processes]*app.App
+		var wg sync.WaitGroup
+		for i := range apps {
+			var err error
+			apps[i], err = app.New(app.Config{FirstAdmin: app.FirstAdmin{HandOver: handOver}}, inMemory(t), app.Replace[store.Store](kept))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stop(t, apps[i])
+			wg.Go(func() {
+				if err := apps[i].Start(t.Context()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if len(given) != 1 {
+			t.Fatalf("%d passwords were given out by %d processes", len(given), processes)
+		}
+		for i, a := range apps {
+			if _, _, err := a.Identity.SignIn(t.Context(), "admin@kubebyon.local", given[0], identity.Client{}); err != nil {
+				t.Errorf("the password that was given out does not open process %d: %v", i, err)
+			}
+		}
+	})
+}
+
+// TestADeathBeforeTheFirstAccountHoldsNobodyUp: a process that dies, or cannot
+// give the password out, leaves the next start free to do so.
+func TestADeathBeforeTheFirstAccountHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kept := memstore.New()
+		start := func(ctx context.Context, name string, handOver func(string, secret.Text) error) error {
+			p, err := app.New(app.Config{Name: name, FirstAdmin: app.FirstAdmin{HandOver: handOver}}, inMemory(t), app.Replace[store.Store](kept))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stop(t, p)
+			return p.Start(ctx)
+		}
+		if err := start(t.Context(), "a", func(string, secret.Text) error { return errPassword }); !errors.Is(err, errPassword) {
+			t.Errorf("started without giving the password out: %v", err)
+		}
+		dying, cancel := context.WithCancel(t.Context())
+		if err := start(dying, "b", func(string, secret.Text) error { cancel(); return nil }); !errors.Is(err, context.Canceled) {
+			t.Errorf("started while it died: %v", err)
+		}
+		given := 0
+		began := time.Now()
+		if err := start(t.Context(), "c", func(string, secret.Text) error { given++; return nil }); err != nil || given != 1 {
+			t.Errorf("%v; %d passwords were given out", err, given)
+		}
+		if took := time.Since(began); took > 30*time.Second {
+			t.Errorf("the next process waited %v", took)
+		}
+	})
+}
+
+// TestWhatIsWrongWithTheKeyIsTold: a database that is away or damaged is not a
+// wrong key, and nobody shall look for another one.
+func TestWhatIsWrongWithTheKeyIsTold(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		harm func(t *testing.T, kept *memstore.Store) store.Store
+		want string
+	}{
+		"damaged": {func(t *testing.T, kept *memstore.Store) store.Store {
+			err := kept.InTx(t.Context(), func(ctx context.Context, tx store.Tx) error {
+				v, err := tx.Facts().Get(ctx, "secret-key-check")
+				if err != nil {
+					return err
+				}
+				v[len(v)-1] ^= 1
+				return tx.Facts().Set(ctx, "secret-key-check", v)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kept
+		}, "is damaged"},
+		"out of reach": {func(_ *testing.T, kept *memstore.Store) store.Store { return away{kept} }, "read the secret key's check: the database is away"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kept := memstore.New()
+			start := func(s store.Store) error {
+				p, err := app.New(app.Config{}, inMemory(t), app.Replace(s))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer stop(t, p)
+				return p.Start(t.Context())
+			}
+			if err := start(kept); err != nil {
+				t.Fatal(err)
+			}
+			if err := start(c.harm(t, kept)); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "is not the one") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+type away struct{ store.Store }
+
+func (away) InTx(context.Context, func(context.Context, store.Tx) error) error { return errAway }
+
+const errAway = errString("the database is away")
 
 func TestDrainTurnsReadinessOff(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/relay"
 	"github.com/kubebyon/kubebyon/core/tenants"
 	"github.com/kubebyon/kubebyon/core/tokens"
+	"github.com/kubebyon/kubebyon/core/turn"
 	"github.com/kubebyon/kubebyon/core/watch"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -172,12 +173,16 @@ func (p *platform) stop(ctx context.Context) error {
 	}
 }
 
-var errWrongKey = errors.New("the secret key is not the one that this database was written with; give the server the key it had before")
+var (
+	errWrongKey     = errors.New("the secret key is not the one that this database was written with; give the server the key it had before")
+	errDamagedCheck = errors.New("the value in the database that tells whether the secret key is the right one is damaged; restore the database from a backup")
+)
 
 const keyCheck = "secret-key-check"
 
 // checkKey finds out whether this process has the key that the database was
-// written with, before anything is read or sealed with the wrong one.
+// written with, before anything is read or sealed with the wrong one. Processes
+// that start together take turns: the first one's key is the right one.
 func (p *platform) checkKey(ctx context.Context) error {
 	sealed, err := p.backends.Seal.Seal(ctx, keyCheck, []byte(keyCheck))
 	if err != nil {
@@ -185,6 +190,9 @@ func (p *platform) checkKey(ctx context.Context) error {
 	}
 	var known []byte
 	err = p.backends.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		if err := turn.Take(ctx, tx, keyCheck, p.config.Now()); err != nil {
+			return err
+		}
 		known, err = tx.Facts().Get(ctx, keyCheck)
 		if errors.Is(err, fault.NotFound) {
 			known = sealed
@@ -195,35 +203,94 @@ func (p *platform) checkKey(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the secret key's check: %w", err)
 	}
-	if _, err := p.backends.Seal.Open(ctx, keyCheck, known); err != nil {
+	_, err = p.backends.Seal.Open(ctx, keyCheck, known)
+	switch fault.CodeOf(err) {
+	case "wrong_key":
 		return errWrongKey
+	case "broken_seal":
+		return errDamagedCheck
+	}
+	if err != nil {
+		return fmt.Errorf("check the secret key: %w", err)
 	}
 	return nil
 }
 
+const (
+	// adminLease is how long a process has for handing over the first password;
+	// if it dies meanwhile, the next one waits for no longer.
+	adminLease     = 20 * time.Second
+	adminLeaseName = "first-admin"
+	adminPause     = 50 * time.Millisecond
+)
+
+var errNotTheAdmin = errors.New("another process has made the first administrator meanwhile; the password that this one gave out is not valid. Start again")
+
 // firstAdmin makes the account that everything else is made from. A password
 // that was made up is handed over before the account exists: a crash in between
-// leaves a password for nothing, not an account that nobody can enter.
+// leaves a password for nothing, not an account that nobody can enter. Of
+// processes that start together, one does so, and the others wait for it.
 func (p *platform) firstAdmin(ctx context.Context) error {
 	f := p.config.FirstAdmin
-	n := identity.NewAccount{Email: f.Email, Name: "Administrator", Password: f.Password}
-	if there, err := p.identity.HasAdmin(ctx); there || err != nil {
+	if !f.Password.IsZero() {
+		_, _, err := p.identity.FirstAdmin(ctx, identity.NewAccount{Email: f.Email, Name: "Administrator", Password: f.Password})
 		return err
 	}
-	if n.Password.IsZero() {
-		if f.HandOver == nil {
-			return nil // an embedder that wants no account made
-		}
-		var err error
-		if n.Password, err = p.identity.NewPassword(); err != nil {
+	if f.HandOver == nil {
+		return nil // an embedder that wants no account made
+	}
+	for {
+		there, err := p.identity.HasAdmin(ctx)
+		if there || err != nil {
 			return err
 		}
-		if err := f.HandOver(n.Email, n.Password); err != nil {
+		mine, err := p.takeAdminLease(ctx)
+		if err != nil {
 			return err
+		}
+		if mine {
+			return errors.Join(p.handOver(ctx), p.releaseAdminLease(ctx))
+		}
+		if !bell.Wait(ctx, nil, adminPause) {
+			return ctx.Err()
 		}
 	}
-	_, _, err := p.identity.FirstAdmin(ctx, n)
+}
+
+// handOver is called by one process at a time.
+func (p *platform) handOver(ctx context.Context) error {
+	there, err := p.identity.HasAdmin(ctx) // another one may have been before this one
+	if there || err != nil {
+		return err
+	}
+	n := identity.NewAccount{Email: p.config.FirstAdmin.Email, Name: "Administrator"}
+	if n.Password, err = p.identity.NewPassword(); err != nil {
+		return err
+	}
+	if err := p.config.FirstAdmin.HandOver(n.Email, n.Password); err != nil {
+		return err
+	}
+	_, made, err := p.identity.FirstAdmin(ctx, n)
+	if err == nil && !made {
+		return errNotTheAdmin
+	}
 	return err
+}
+
+func (p *platform) takeAdminLease(ctx context.Context) (mine bool, err error) {
+	now := p.config.Now()
+	err = p.backends.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		got, err := tx.Leases().Acquire(ctx, []string{adminLeaseName}, p.config.Name, now, now.Add(adminLease))
+		mine = len(got) > 0
+		return err
+	})
+	return mine, err
+}
+
+func (p *platform) releaseAdminLease(ctx context.Context) error {
+	return p.backends.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		return tx.Leases().Release(ctx, []string{adminLeaseName}, p.config.Name)
+	})
 }
 
 const (

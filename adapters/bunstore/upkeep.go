@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/uptrace/bun"
 
@@ -114,6 +115,8 @@ type leaseRow struct {
 	HeldUntil moment `bun:"held_until"`
 }
 
+func (r leaseRow) record() store.Lease { return store.Lease{Name: r.Name, Holder: r.Holder} }
+
 type leases struct{ *unit }
 
 // Acquire takes the names in order, so that two who want the same ones do not
@@ -149,6 +152,17 @@ func (s leases) Release(ctx context.Context, names []string, holder string) erro
 	}
 	_, err := s.exec(ctx, "DELETE FROM leases WHERE name IN (?) AND holder = ?", bun.List(names), holder)
 	return err
+}
+
+// Living begins its walk of the names where the prefix does.
+func (s leases) Living(ctx context.Context, prefix string, now time.Time) ([]store.Lease, error) {
+	if err := plain(prefix); err != nil {
+		return nil, err
+	}
+	return all[leaseRow](ctx, s.unit, func(q *bun.SelectQuery) {
+		q.Where("l.name >= ?", prefix).Where("substr(l.name, 1, ?) = ?", utf8.RuneCountInString(prefix), prefix).
+			Where("l.held_until > ?", at(now)).OrderExpr("l.name")
+	})
 }
 
 type factRow struct {

@@ -3,6 +3,7 @@ package memstore
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/kernel/id"
@@ -160,6 +161,23 @@ func (s leases) Release(ctx context.Context, names []string, holder string) erro
 		}
 	}
 	return nil
+}
+
+func (s leases) Living(ctx context.Context, prefix string, now time.Time) ([]store.Lease, error) {
+	if err := s.u.reads(ctx); err != nil {
+		return nil, err
+	}
+	if err := plain(prefix); err != nil {
+		return nil, err
+	}
+	var out []store.Lease
+	for name, l := range s.u.leases.rows {
+		if strings.HasPrefix(name, prefix) && l.Until.After(now) {
+			out = append(out, store.Lease{Name: name, Holder: l.Holder})
+		}
+	}
+	slices.SortFunc(out, func(a, b store.Lease) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
 }
 
 type facts struct{ u *unit }

@@ -1,6 +1,6 @@
 // Package watch follows every tenant: whether its API answers, which nodes it
 // has and how they are, and which machines ask to join. Several processes share
-// the clusters out by leases; a cluster whose process died is followed by
+// the clusters out evenly, by leases; a cluster whose process died is followed by
 // another one within [Takeover].
 package watch
 
@@ -65,12 +65,10 @@ func (s *Supervisor) Run(ctx context.Context) {
 		if err := team.assign(ctx); err != nil && ctx.Err() == nil {
 			s.deps.Log.ErrorContext(ctx, "clusters to watch not known; trying again", "err", err)
 		}
-		bell.Wait(ctx, rung, rescan)
+		bell.Wait(ctx, rung, team.pause())
 	}
 	team.dismiss(ctx)
 }
-
-func leaseName(c id.Cluster) string { return "watch/" + c.String() }
 
 // team is the sessions that run now, one for each cluster.
 type team struct {
@@ -78,9 +76,18 @@ type team struct {
 	running    map[id.Cluster]context.CancelFunc
 	wg         sync.WaitGroup
 	expires    time.Time // when the leases run out that were last taken
+	overSince  time.Time // since when this process has more than its share; zero: it has not
+	short      bool      // somebody else was faster with leases that this process wanted
 }
 
-// assign takes the leases of all clusters that may be followed, begins to
+func (t *team) pause() time.Duration {
+	if t.short {
+		return rescan / 6
+	}
+	return rescan
+}
+
+// assign takes the leases of this process's share of the clusters, begins to
 // follow new ones and leaves those that went or that others have.
 func (t *team) assign(ctx context.Context) error {
 	held, err := t.lease(ctx)
@@ -99,64 +106,20 @@ func (t *team) assign(ctx context.Context) error {
 	return nil
 }
 
-func (t *team) lease(ctx context.Context) (map[id.Cluster]bool, error) {
+func (t *team) lease(ctx context.Context) (held map[id.Cluster]bool, err error) {
 	d := t.supervisor.deps
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
 	now := d.Now()
-	held := map[id.Cluster]bool{}
-	err := d.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		clear(held)
-		for after := (id.Cluster{}); len(held) < d.Most; {
-			page, err := tx.Clusters().Connectable(ctx, after, pageSize)
-			if err != nil || len(page) == 0 {
-				return err
-			}
-			after = page[len(page)-1]
-			if err := take(ctx, tx, page, d.Name, now, held); err != nil {
-				return err
-			}
-		}
-		return t.spare(ctx, tx, held)
+	err = d.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		held, t.short, err = t.agree(ctx, tx, now)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("take leases: %w", err)
 	}
 	t.expires = now.Add(lease)
 	return held, nil
-}
-
-// spare gives back what is more than this process may follow, of those that it
-// does not follow yet first.
-func (t *team) spare(ctx context.Context, tx store.Tx, held map[id.Cluster]bool) error {
-	d := t.supervisor.deps
-	var names []string
-	for _, running := range []bool{false, true} {
-		for c := range held {
-			if len(held) > d.Most && (t.running[c] != nil) == running {
-				names = append(names, leaseName(c))
-				delete(held, c)
-			}
-		}
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	return tx.Leases().Release(ctx, names, d.Name)
-}
-
-func take(ctx context.Context, tx store.Tx, page []id.Cluster, holder string, now time.Time, held map[id.Cluster]bool) error {
-	byName := make(map[string]id.Cluster, len(page))
-	names := make([]string, len(page))
-	for i, c := range page {
-		names[i] = leaseName(c)
-		byName[names[i]] = c
-	}
-	mine, err := tx.Leases().Acquire(ctx, names, holder, now, now.Add(lease))
-	for _, name := range mine {
-		held[byName[name]] = true
-	}
-	return err
 }
 
 func (t *team) keepOnly(held map[id.Cluster]bool) {
@@ -175,7 +138,7 @@ func (t *team) follow(ctx context.Context, c id.Cluster) {
 }
 
 func (t *team) dismiss(ctx context.Context) {
-	names := make([]string, 0, len(t.running))
+	names := []string{presenceName(t.supervisor.deps)}
 	for c := range t.running {
 		names = append(names, leaseName(c))
 	}

@@ -126,7 +126,13 @@ type Leases interface {
 	Acquire(ctx context.Context, names []string, holder string, now, until time.Time) ([]string, error)
 	// Release gives back what holder holds; names that it does not hold are ignored.
 	Release(ctx context.Context, names []string, holder string) error
+	// Living returns the leases whose names begin with prefix and that have not
+	// run out at now, by name.
+	Living(ctx context.Context, prefix string, now time.Time) ([]Lease, error)
 }
+
+// Lease is what somebody has the right to.
+type Lease struct{ Name, Holder string }
 
 // Facts are single values that belong to the whole installation.
 type Facts interface {

@@ -334,6 +334,19 @@ func (w *world) acquire(holder string, now time.Time, names string, want string)
 	})
 }
 
+func (w *world) living(prefix string, now time.Time, want string) {
+	w.Helper()
+	w.read(func(ctx context.Context, tx store.Tx) error {
+		all, err := tx.Leases().Living(ctx, prefix, now)
+		var got []string
+		for _, l := range all {
+			got = append(got, l.Name+"="+l.Holder)
+		}
+		is(w, fmt.Sprintf("leases that begin with %q at %s", prefix, now), strings.Join(got, " "), want)
+		return err
+	})
+}
+
 func (w *world) release(holder, names string) {
 	w.Helper()
 	w.tx(func(ctx context.Context, tx store.Tx) error {
@@ -367,6 +380,19 @@ var leases = checks{
 		w.acquire("b", start, "x y", "")
 		w.release("a", "x nothing")
 		w.acquire("b", start, "x y", "x")
+	},
+	"LivingLeasesAreFoundByPrefix": func(w *world) {
+		w.acquire("a", start, "x x/1 x/2 xy w", "w x x/1 x/2 xy")
+		w.acquire("b", after(term/2), "x/3 x/10 X/4 y 🙂/1", "X/4 x/10 x/3 y 🙂/1")
+		w.release("a", "x/2")
+		w.living("x/", after(term-time.Millisecond), "x/1=a x/10=b x/3=b")
+		w.living("x", after(term-time.Millisecond), "x=a x/1=a x/10=b x/3=b xy=a")
+		w.living("x/", after(term), "x/10=b x/3=b") // those of a have run out
+		w.living("🙂", after(term), "🙂/1=b")
+		w.living("", after(term), "X/4=b x/10=b x/3=b y=b 🙂/1=b")
+		for _, prefix := range []string{"%", "x_", "_/", "x//", "z", "x/1="} {
+			w.living(prefix, start, "")
+		}
 	},
 	"LeaseHasOneHolderAtOnce": func(w *world) {
 		got := make([]int, 8)
