@@ -5,9 +5,11 @@ package argonpass
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/alexedwards/argon2id"
 
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 )
 
@@ -17,12 +19,18 @@ func parameters() argon2id.Params {
 	return argon2id.Params{Memory: 19 * 1024, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 }
 
-// Hasher is safe for concurrent use. Memory is bounded by its slots, 19 MiB each.
+// Hasher is safe for concurrent use. Memory is bounded by its slots, 19 MiB
+// each, and so are those who wait for one: a flood of guesses is turned away
+// while it comes, and whoever waits gets an answer within seconds.
 type Hasher struct {
 	params argon2id.Params
 	slots  chan struct{}
-	decoy  string // what a missing hash is compared with, for the time it takes
+	queue  chan struct{} // all who are inside or wait
+	decoy  string        // what a missing hash is compared with, for the time it takes
 }
+
+// waitingPerSlot is how many may wait for each slot: about three seconds.
+const waitingPerSlot = 64
 
 // New returns a Hasher that works on at most slots passwords at once.
 func New(slots int) (*Hasher, error) {
@@ -34,7 +42,8 @@ func newWith(p argon2id.Params, slots int) (*Hasher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make decoy hash: %w", err)
 	}
-	return &Hasher{params: p, slots: make(chan struct{}, max(1, slots)), decoy: decoy}, nil
+	slots = max(1, slots)
+	return &Hasher{params: p, slots: make(chan struct{}, slots), queue: make(chan struct{}, slots*(1+waitingPerSlot)), decoy: decoy}, nil
 }
 
 // Hash implements passwords.Hasher.
@@ -75,11 +84,26 @@ func (h *Hasher) enter(ctx context.Context) error {
 		return err
 	}
 	select {
+	case h.queue <- struct{}{}:
+	default:
+		return tooMany()
+	}
+	select {
 	case h.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
+		<-h.queue
 		return ctx.Err()
 	}
 }
 
-func (h *Hasher) leave() { <-h.slots }
+func (h *Hasher) leave() {
+	<-h.slots
+	<-h.queue
+}
+
+func tooMany() error {
+	e := fault.Exhausted.New("rate_limited", "Too many passwords are being checked at the moment. Wait before the next.")
+	e.RetryAfter = time.Second
+	return e
+}

@@ -67,7 +67,7 @@ func Modules(c Config) (fx.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	hasher, err := argonpass.New(runtime.GOMAXPROCS(0))
+	hasher, err := argonpass.New(runtime.GOMAXPROCS(0) - 1) // passwords may keep all cores busy but one
 	if err != nil {
 		return nil, err
 	}

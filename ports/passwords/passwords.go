@@ -10,7 +10,8 @@ import (
 )
 
 // Hasher hashes passwords slowly. It bounds how many it works on at once and
-// obeys ctx while it waits for its turn.
+// obeys ctx while it waits for its turn. Where too many wait already, it fails
+// with fault.Exhausted, code rate_limited.
 type Hasher interface {
 	// Hash returns a text that holds its own parameters. Two calls differ.
 	Hash(ctx context.Context, password secret.Text) (string, error)
