@@ -23,7 +23,7 @@ const description = `People get Kubernetes control planes and bring their own ma
 
 **Authentication.** The session cookie of ` + "`POST /api/auth/login`" + `, or an API key as a bearer token. An Authorization header wins over a cookie. Requests that change something by the cookie's right must come from a trusted web site, or from no web site at all.
 
-**Errors** are problem documents (RFC 9457) with a stable ` + "`code`" + `; each operation lists its codes. Unknown paths answer ` + "`not_found`" + ` (404), other methods on known paths ` + "`method_not_allowed`" + ` (405).
+**Errors** are problem documents (RFC 9457) with a stable ` + "`code`" + `; each operation lists its codes. Unknown paths answer ` + "`not_found`" + ` (404), other methods on known paths ` + "`method_not_allowed`" + ` (405). What is no HTTP request is answered likewise, and the connection ends.
 
 **Lists** come in pages, newest first: send ` + "`next_cursor`" + ` back as ` + "`cursor`" + `.
 

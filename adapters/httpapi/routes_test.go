@@ -118,7 +118,7 @@ func TestDrainMayTakeLongerThanTheServerAllows(t *testing.T) {
 	c := w.tenants.Cluster(w.clusterID(i))
 	c.PutPod(memtenant.Pod{Pod: tenant.Pod{Namespace: "default", Name: "stays"}, Node: "worker-1", App: "stays"})
 	defer c.Protect("stays")()
-	server := httpapi.NewServer(w.server, slog.New(slog.NewTextHandler(w.log, nil)))
+	server := httpapi.NewServer(w.server, slog.New(slog.NewTextHandler(w.log, nil)), httpapi.Limits{})
 	server.ReadTimeout, server.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -147,7 +147,7 @@ func TestDrainMayTakeLongerThanTheServerAllows(t *testing.T) {
 func TestABodyThatDoesNotCome(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	server := httpapi.NewServer(w.server, slog.New(slog.DiscardHandler))
+	server := httpapi.NewServer(w.server, slog.New(slog.DiscardHandler), httpapi.Limits{})
 	server.ReadTimeout = 200 * time.Millisecond
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -219,7 +219,7 @@ func bodyReplaced(r *rubbish, q *rubbishRequest) bool {
 		return false
 	}
 	// What could be taken for a body of a kind stands in oddBodies as well.
-	q.raw, q.hasBody = []byte(pick(r, append(oddBodies[:len(oddBodies):len(oddBodies)], "tru", "{'a':1}", "{a:1}", "{,}", `{"a":}`, "[1,]", "NaN", "<xml/>", "name=x", "\x1f\x8b\x08"))), true
+	q.raw, q.hasBody = []byte(pick(r, append(slices.Clip(oddBodies), "tru", "{'a':1}", "{a:1}", "{,}", `{"a":}`, "[1,]", "NaN", "<xml/>", "name=x", "\x1f\x8b\x08"))), true
 	return true
 }
 
@@ -384,12 +384,43 @@ func otherMethod(r *rubbish, q *rubbishRequest) bool {
 
 func oddHeader(r *rubbish, q *rubbishRequest) bool {
 	h := pick(r, []pair{
-		{"Accept", "application/xml"}, {"Accept", "json"}, {"Accept", "*/*;q=0"}, {"Accept", ",;="}, {"Accept-Encoding", "gzip, br;q=x"}, {"Accept-Language", strings.Repeat("x-", 2000)},
-		{"X-Forwarded-For", "1.2.3.4, ::1, x"}, {"Forwarded", `for="[::1`}, {"X-Forwarded-Host", "evil.example"}, {"X-Forwarded-Proto", "gopher"}, {"X-Request-Id", r.marker(q)},
-		{"X-HTTP-Method-Override", "DELETE"}, {"X-Original-URL", "/api/console/admin/activities"}, {"Range", "bytes=0-"}, {"If-None-Match", "*"}, {"If-Match", `"x"`}, {"Expect", "100-continue"},
-		{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Trailer", "X"}, {"Origin", "null"}, {"Origin", "https://evil.example"}, {"Origin", "http://" + host}, {"Origin", "http://\x7f"},
-		{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "x"}, {"Referer", "\xff"}, {"User-Agent", "\xff\xfe" + strings.Repeat("u", 3000)}, {"User-Agent", ""}, {"X-\xe9", "x"},
-		{"Access-Control-Request-Method", "DELETE"}, {"Content-Length", "5"}, {"Transfer-Encoding", "chunked"}, {"TE", "trailers"}, {"Date", "yesterday"}, {"Via", "1.1 x"},
+		{"Accept", "application/xml"},
+		{"Accept", "json"},
+		{"Accept", "*/*;q=0"},
+		{"Accept", ",;="},
+		{"Accept-Encoding", "gzip, br;q=x"},
+		{"Accept-Language", strings.Repeat("x-", 2000)},
+		{"X-Forwarded-For", "1.2.3.4, ::1, x"},
+		{"Forwarded", `for="[::1`},
+		{"X-Forwarded-Host", "evil.example"},
+		{"X-Forwarded-Proto", "gopher"},
+		{"X-Request-Id", r.marker(q)},
+		{"X-HTTP-Method-Override", "DELETE"},
+		{"X-Original-URL", "/api/console/admin/activities"},
+		{"Range", "bytes=0-"},
+		{"If-None-Match", "*"},
+		{"If-Match", `"x"`},
+		{"Expect", "100-continue"},
+		{"Upgrade", "websocket"},
+		{"Connection", "Upgrade"},
+		{"Trailer", "X"},
+		{"Origin", "null"},
+		{"Origin", "https://evil.example"},
+		{"Origin", "http://" + host},
+		{"Origin", "http://\x7f"},
+		{"Sec-Fetch-Site", "cross-site"},
+		{"Sec-Fetch-Site", "same-origin"},
+		{"Sec-Fetch-Site", "x"},
+		{"Referer", "\xff"},
+		{"User-Agent", "\xff\xfe" + strings.Repeat("u", 3000)},
+		{"User-Agent", ""},
+		{"X-\xe9", "x"},
+		{"Access-Control-Request-Method", "DELETE"},
+		{"Content-Length", "5"},
+		{"Transfer-Encoding", "chunked"},
+		{"TE", "trailers"},
+		{"Date", "yesterday"},
+		{"Via", "1.1 x"},
 	})
 	q.headers = append(q.headers, h)
 	return true
@@ -408,9 +439,19 @@ func oddCredential(r *rubbish, q *rubbishRequest) bool {
 		}
 	}
 	h := pick(r, []pair{
-		{"Authorization", "Bearer " + r.marker(q)}, {"Authorization", "Bearer kbk_" + strings.Repeat("a", 40)}, {"Authorization", ""}, {"Authorization", "Basic YTpi"}, {"Authorization", "Bearer"},
-		{"Cookie", cookie + "x"}, {"Cookie", cookie + "; " + cookie}, {"Cookie", strings.ToUpper(cookie)}, {"Cookie", "kubebyon_session=\"" + r.marker(q) + "\""}, {"Cookie", "kubebyon_session="}, {"Cookie", "=;=;;" + cookie},
-		{"Cookie", strings.Repeat("a=b; ", 500) + cookie}, {"Cookie", strings.Replace(cookie, "=", " = ", 1)},
+		{"Authorization", "Bearer " + r.marker(q)},
+		{"Authorization", "Bearer kbk_" + strings.Repeat("a", 40)},
+		{"Authorization", ""},
+		{"Authorization", "Basic YTpi"},
+		{"Authorization", "Bearer"},
+		{"Cookie", cookie + "x"},
+		{"Cookie", cookie + "; " + cookie},
+		{"Cookie", strings.ToUpper(cookie)},
+		{"Cookie", "kubebyon_session=\"" + r.marker(q) + "\""},
+		{"Cookie", "kubebyon_session="},
+		{"Cookie", "=;=;;" + cookie},
+		{"Cookie", strings.Repeat("a=b; ", 500) + cookie},
+		{"Cookie", strings.Replace(cookie, "=", " = ", 1)},
 	})
 	if r.rand.IntN(3) == 0 {
 		q.headers = append(q.headers, h)

@@ -101,7 +101,7 @@ func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
 	if err := a.Start(ctx); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return serve(ctx, log, a, listener, hello.print)
+	return serve(ctx, log, a, httpapi.NewServer(a.Handler, log, o.http.limits()), listener, hello.print)
 }
 
 func (o *devOptions) build(log *slog.Logger, hello *greeting, m *metricsServer) (*app.App, error) {
@@ -122,8 +122,7 @@ func (o *devOptions) build(log *slog.Logger, hello *greeting, m *metricsServer) 
 
 // serve answers requests until ctx ends or the listener breaks. Requests in
 // flight then get time to finish.
-func serve(ctx context.Context, log *slog.Logger, a *app.App, l net.Listener, ready func()) error {
-	srv := httpapi.NewServer(a.Handler, log)
+func serve(ctx context.Context, log *slog.Logger, a *app.App, srv *httpapi.HTTPServer, l net.Listener, ready func()) error {
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	ready()

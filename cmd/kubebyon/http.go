@@ -20,6 +20,7 @@ type httpFlags struct {
 	proxies     prefixes
 	join, auth  limitFlags
 	mirror      string
+	connections int
 }
 
 // limitFlags are one rate limit.
@@ -42,9 +43,14 @@ func (f *httpFlags) register(fs *pflag.FlagSet, addr string) {
 	baseURL(fs, &f.joinURL, "join-base-url", "the URL in join commands; empty: the public one")
 	fs.Var((*origins)(&f.origins), "cors-allowed-origins", "comma-separated origins of consoles elsewhere that may use the API with a cookie")
 	fs.Var(&f.proxies, "trusted-proxy-cidrs", "networks of the proxies whose X-Forwarded-For is believed")
+	count(fs, &f.connections, "max-connections", 4096, "how many connections may be open at once; one client may have a quarter of them")
 	f.join.register(fs, "join", "join script", 3, 5, 10000)
 	f.auth.register(fs, "auth", "sign-in", 30, 5, 5000)
 	baseURL(fs, &f.mirror, "node-mirror", "where joining machines get Kubernetes from; empty: https://dl.k8s.io/release")
+}
+
+func (f *httpFlags) limits() httpapi.Limits {
+	return httpapi.Limits{Connections: f.connections, Proxies: f.proxies}
 }
 
 func (f *httpFlags) config(backend string, m *metricsServer) httpapi.Config {

@@ -16,7 +16,7 @@ import (
 // for those who run the server, not for those who use it. Nil serves nothing.
 type metricsServer struct {
 	metrics *telemetry.Metrics
-	server  *http.Server
+	server  *httpapi.HTTPServer
 }
 
 func (f *httpFlags) serveMetrics(ctx context.Context, log *slog.Logger) (*metricsServer, error) {
@@ -30,7 +30,7 @@ func (f *httpFlags) serveMetrics(ctx context.Context, log *slog.Logger) (*metric
 	m := &metricsServer{metrics: telemetry.NewMetrics(version)}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", m.metrics.Handler())
-	m.server = httpapi.NewServer(mux, log)
+	m.server = httpapi.NewServer(mux, log, f.limits())
 	go func() { _ = m.server.Serve(l) }() // ends with stop
 	return m, nil
 }

@@ -30,7 +30,7 @@ func (a *answer) WriteHeader(status int) {
 	}
 	if status >= 200 { // 1xx is no answer yet
 		a.status = status
-		secure(a.Header(), a.id)
+		Secure(a.Header(), a.id)
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -44,9 +44,9 @@ func (a *answer) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// secure sets what every answer has, just before it goes: a handler cannot
+// Secure sets what every answer has, just before it goes: a handler cannot
 // forget or weaken it. What a handler says of caching and scripts stays.
-func secure(h http.Header, id string) {
+func Secure(h http.Header, id string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
 	h.Set("X-Frame-Options", "DENY")

@@ -18,6 +18,7 @@ type Code struct {
 // so that a change is seen as one.
 var codes = []Code{ //nolint:gochecknoglobals // a constant table
 	{"validation_failed", 400, "The request does not fit its description; errors says where."},
+	{"malformed_request", 400, "What was sent is not an HTTP request."},
 	{"namespace_mismatch", 400, "The namespace is not the vcluster_name."},
 	{"unauthenticated", 401, "There is no credential, or one that is not good (any more)."},
 	{"invalid_credentials", 401, "The e-mail address or the password is wrong."},
@@ -46,13 +47,17 @@ var codes = []Code{ //nolint:gochecknoglobals // a constant table
 	{"stale_version", 409, "Somebody else changed it at the same moment. Read again, then try again."},
 	{"body_too_large", 413, "The body is over the limit of 1 MiB."},
 	{"unsupported_media_type", 415, "The body is not application/json."},
+	{"expectation_failed", 417, "The request expects what this server does not do."},
 	{"rate_limited", 429, "Too many requests. Retry-After says when to try again."},
+	{"header_too_large", 431, "The header of the request is over the limit of 32 KiB."},
 	{"internal", 500, "Something went wrong on the server's side."},
+	{"not_implemented", 501, "The request has a transfer encoding that this server does not know."},
 	{"cluster_unreachable", 503, "The cluster's API does not answer."},
 	{"cluster_access_refused", 503, "The cluster's API refuses the platform."},
 	{"store_busy", 503, "The database is busy. Try again."},
 	{"store_unavailable", 503, "The database does not answer. Try again."},
 	{"drain_timeout", 504, "Not every pod went in time. The answer says which did and which are left."},
+	{"http_version_not_supported", 505, "The request is of an HTTP version that this server does not speak."},
 }
 
 // Codes returns all codes, by status and name.
