@@ -6,6 +6,7 @@ package bunstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,8 +50,10 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 type Store struct {
 	writer *bun.DB // every transaction
 	reader *bun.DB // every View; the same as writer where there is one pool
-	engine engine
-	log    *slog.Logger
+	// prepares is the reader where it is worth preparing what is read often.
+	prepares *sql.DB
+	engine   engine
+	log      *slog.Logger
 }
 
 // engine is what a database does in its own way.
@@ -194,7 +197,7 @@ func pause(ctx context.Context, n int) bool {
 
 // View runs do outside any transaction: one round trip a read.
 func (s *Store) View(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
-	u := &unit{db: s.reader, engine: s.engine, readOnly: true}
+	u := &unit{db: s.reader, engine: s.engine, readOnly: true, prepares: s.prepares}
 	defer u.ended.Store(true)
 	return s.outcome(ctx, do(ctx, tx{u}))
 }
@@ -225,6 +228,7 @@ type unit struct {
 	db       bun.IDB
 	engine   engine
 	readOnly bool
+	prepares *sql.DB // nil: it is not worth it, or this is a transaction
 	ended    atomic.Bool
 }
 

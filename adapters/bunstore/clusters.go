@@ -115,9 +115,9 @@ func (s clusters) number(ctx context.Context, row *clusterRow) error {
 }
 
 func (s clusters) Get(ctx context.Context, scope store.Scope, i id.Cluster) (store.Cluster, error) {
-	return one[clusterRow](ctx, s.unit, noCluster, func(q *bun.SelectQuery) {
-		q.Where("c.id = ?", i.String())
-		within(q, scope)
+	return often[clusterRow](ctx, s.unit, noCluster, func(q *bun.SelectQuery, value func(any) any) {
+		q.Where("c.id = ?", value(i.String()))
+		withinAs(q, scope, value)
 	})
 }
 

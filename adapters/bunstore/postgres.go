@@ -31,7 +31,11 @@ func newPostgres(cfg Config) (*Store, error) {
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	pool.SetConnMaxLifetime(time.Hour) // lets a moved or failed-over server be found again
 	db := bun.NewDB(pool, pgdialect.New())
-	return &Store{writer: db, reader: db, engine: postgres{conf.Host}, log: cfg.Log}, nil
+	s := &Store{writer: db, reader: db, engine: postgres{conf.Host}, log: cfg.Log}
+	if !choosesMode(cfg.URL) {
+		s.prepares = pool
+	}
+	return s, nil
 }
 
 func parsePostgres(text string) (*pgx.ConnConfig, error) {
@@ -49,7 +53,7 @@ func parsePostgres(text string) (*pgx.ConnConfig, error) {
 	// bun writes arguments into the statement, so that no two are alike and
 	// preparing them would be work thrown away; and it relies on a backslash in
 	// a string being one.
-	if !u.Query().Has("default_query_exec_mode") {
+	if !choosesMode(text) {
 		conf.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
 	conf.RuntimeParams["standard_conforming_strings"] = "on"
@@ -57,6 +61,14 @@ func parsePostgres(text string) (*pgx.ConnConfig, error) {
 		conf.RuntimeParams["application_name"] = "kubebyon"
 	}
 	return conf, nil
+}
+
+// choosesMode says whether a URL says itself how statements are run. Whoever has
+// a pooler in front of the database that cannot take prepared ones asks for
+// default_query_exec_mode=exec.
+func choosesMode(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Query().Has("default_query_exec_mode")
 }
 
 // badSetting says which part of a URL is wrong, unless that would tell the

@@ -92,10 +92,12 @@ func list[R row[Rec], Rec any](ctx context.Context, u *unit, q page.Query, id fu
 }
 
 // within leaves what a scope sees of clusters that are not deleted.
-func within(q *bun.SelectQuery, s store.Scope) {
+func within(q *bun.SelectQuery, s store.Scope) { withinAs(q, s, asItIs) }
+
+func withinAs(q *bun.SelectQuery, s store.Scope, value func(any) any) {
 	q.Where("c.deleted_at IS NULL")
 	if owner, everyone := s.Owner(); !everyone {
-		q.Where("c.owner_user_id = ?", owner.String()) // the zero user owns nothing
+		q.Where("c.owner_user_id = ?", value(owner.String())) // the zero user owns nothing
 	}
 }
 

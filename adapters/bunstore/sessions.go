@@ -58,8 +58,8 @@ func (s sessions) Insert(ctx context.Context, rec store.Session) error {
 }
 
 func (s sessions) ByTokenHash(ctx context.Context, hash []byte) (store.Session, store.User, error) {
-	both, err := one[sessionRow](ctx, s.unit, noSession, func(q *bun.SelectQuery) {
-		q.Relation("User").Where("s.token_hash = ?", blob(hash))
+	both, err := often[sessionRow](ctx, s.unit, noSession, func(q *bun.SelectQuery, value func(any) any) {
+		q.Relation("User").Where("s.token_hash = ?", value(blob(hash)))
 	})
 	return both.Session, both.user, err
 }
@@ -133,8 +133,8 @@ func (s apiKeys) Insert(ctx context.Context, rec store.APIKey) error {
 }
 
 func (s apiKeys) ByValueHash(ctx context.Context, hash []byte) (store.APIKey, store.User, error) {
-	both, err := one[apiKeyRow](ctx, s.unit, noAPIKey, func(q *bun.SelectQuery) {
-		q.Relation("User").Where("k.value_hash = ?", blob(hash))
+	both, err := often[apiKeyRow](ctx, s.unit, noAPIKey, func(q *bun.SelectQuery, value func(any) any) {
+		q.Relation("User").Where("k.value_hash = ?", value(blob(hash)))
 	})
 	return both.APIKey, both.user, err
 }
