@@ -79,7 +79,9 @@ type child struct {
 	err      error         // of waiting, once ended
 }
 
-func startChild(binary string, args []string, dir string) (*child, error) {
+// startChild hands held down: whatever is locked with it is so until the child
+// has ended.
+func startChild(binary string, args []string, dir string, held *os.File) (*child, error) {
 	if err := isThere(binary); err != nil {
 		return nil, hopelessError{err}
 	}
@@ -90,7 +92,7 @@ func startChild(binary string, args []string, dir string) (*child, error) {
 	c := &child{dir: dir, lifeline: ours, reports: make(chan report, 16), last: &tail{}, ended: make(chan struct{})}
 	c.progress = &lines{each: c.hear}
 	c.cmd = exec.Command(binary, args...) //nolint:noctx // stop asks it to end before it kills
-	c.cmd.Dir, c.cmd.Env, c.cmd.ExtraFiles = dir, environment(), []*os.File{theirs}
+	c.cmd.Dir, c.cmd.Env, c.cmd.ExtraFiles = dir, environment(), []*os.File{theirs, held}
 	c.cmd.Stdout, c.cmd.Stderr = c.progress, c.last
 	// What the child has started itself may hold its output open.
 	c.cmd.WaitDelay = time.Second

@@ -25,7 +25,8 @@ import (
 //	records/ID.json            a plane: there before anything else of it
 //	records/ID.condemned       the same, while it is being removed; goes last
 //	data/ID/                   all that the control plane is: the child's folder
-//	data/ID/made-by-kubebyon   tells this folder from another in its place
+//	data/ID/made-by-kubebyon   tells this folder from another in its place, and is
+//	                           locked by the child that lives in it
 //
 // Records are apart from the data, so that missing data is noticed. Everything
 // goes through an os.Root, which leads to nothing outside.
@@ -224,6 +225,27 @@ func (f *folder) holds(r record) bool {
 	text, err := f.root.ReadFile(path.Join(r.data(), marker))
 	// A crash may have left the marker empty; it is there all the same.
 	return err == nil && (len(text) == 0 || string(bytes.TrimSpace(text)) == r.ID.String())
+}
+
+// errHeld says that a child lives in a data folder.
+var errHeld = errors.New("a process that an earlier one has started lives in the folder")
+
+// hold locks a plane's data folder for the child that gets the file, or for as
+// long as it is open. A child of a process that was killed takes a moment to
+// notice, and until then it may write files.
+func (f *folder) hold(r record) (*os.File, error) {
+	held, err := f.root.OpenFile(path.Join(r.data(), marker), os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil //nolint:nilerr,nilnil // nobody was put into what cannot be opened: there is nothing to hold
+	}
+	err = syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errHeld
+	}
+	if err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	return held, nil
 }
 
 // condemn is a rename, which works on a full disk too.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"regexp"
 	"slices"
 	"sync"
@@ -193,6 +194,11 @@ func (pl *plane) attempt(turn context.Context, rec record) (up time.Duration, er
 		return 0, err
 	}
 	pl.progress(turn, provision.Queued, "")
+	held, err := pl.moveIn(turn, rec)
+	if err != nil {
+		return 0, err
+	}
+	defer held.Close() //nolint:errcheck // nothing was written
 	leave, err := pl.enter(turn)
 	if err != nil {
 		return 0, err
@@ -203,10 +209,11 @@ func (pl *plane) attempt(turn context.Context, rec record) (up time.Duration, er
 		return 0, fault.Unavailable.New("port_taken",
 			"Port %d, which this control plane has for life, is in use by another program on this machine. Once that has ended, the control plane starts by itself.", rec.Port)
 	}
-	c, err := startChild(pl.p.config.Binary, pl.p.config.arguments(rec, pl.p.folder.abs(rec)), pl.p.folder.abs(rec))
+	c, err := startChild(pl.p.config.Binary, pl.p.config.arguments(rec, pl.p.folder.abs(rec)), pl.p.folder.abs(rec), held)
 	if err != nil {
 		return 0, err
 	}
+	_ = held.Close() // from here on it is the child's
 	defer func() { c.stop(pl.grace(), pl.p.hurry) }()
 	incarnation := fmt.Sprintf("%d-%d", pl.p.config.Now().UnixMilli(), c.pid())
 	pl.progress(turn, provision.StartingPlane, incarnation)
@@ -220,6 +227,30 @@ func (pl *plane) attempt(turn context.Context, rec record) (up time.Duration, er
 	since := pl.p.config.Now()
 	err = pl.stayWith(turn, c, rec)
 	return pl.p.config.Now().Sub(since), err
+}
+
+// knock is the time between looks whether somebody still lives in a data folder.
+const knock = 10 * time.Millisecond
+
+// moveIn takes the data folder once nobody lives in it. A child of an earlier
+// process ends by itself, as soon as it sees that its parent is gone.
+func (pl *plane) moveIn(turn context.Context, rec record) (*os.File, error) {
+	late := time.NewTimer(pl.p.config.StopGrace)
+	defer late.Stop()
+	for {
+		held, err := pl.p.folder.hold(rec)
+		if !errors.Is(err, errHeld) {
+			return held, err
+		}
+		select {
+		case <-time.After(knock):
+		case <-turn.Done():
+			return nil, turn.Err()
+		case <-late.C:
+			return nil, fault.Unavailable.New("data_in_use",
+				"Another process that runs this control plane has not ended yet. Once it has, this goes on by itself; see %s.", pl.p.folder.abs(rec)).Because(err)
+		}
+	}
 }
 
 // checkData makes the data folder when a crash came in between, but never again.
@@ -385,7 +416,10 @@ func (pl *plane) stayWith(turn context.Context, c *child, rec record) error {
 // remove tries until everything is gone or the turn ends.
 func (pl *plane) remove(turn context.Context, rec record) (gone bool) {
 	for tries := 1; turn.Err() == nil; tries++ {
-		err := pl.p.folder.remove(rec)
+		err := pl.moveOut(turn, rec)
+		if turn.Err() != nil && err != nil {
+			return false
+		}
 		pl.tell(err)
 		if err == nil {
 			pl.p.config.Log.InfoContext(turn, "control plane is removed", "cluster", rec.ID.String(), "name", rec.Name)
@@ -395,6 +429,16 @@ func (pl *plane) remove(turn context.Context, rec record) (gone bool) {
 		sleep(turn, pl.p.pace.wait(tries))
 	}
 	return false
+}
+
+// moveOut removes everything once nobody lives in it, who could make it again.
+func (pl *plane) moveOut(turn context.Context, rec record) error {
+	held, err := pl.moveIn(turn, rec)
+	if err != nil {
+		return err
+	}
+	defer held.Close() //nolint:errcheck // nothing was written
+	return pl.p.folder.remove(rec)
 }
 
 // tell lets whoever waits in Destroy know how a removal went.

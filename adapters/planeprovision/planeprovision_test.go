@@ -214,6 +214,60 @@ func killTheParent(t *testing.T, c Config, binary string) {
 	}
 }
 
+// A child of a process that was killed may take a while to see that, and writes
+// files until then: nothing of a cluster that the next process removes may come
+// back, and one that it keeps must not be an error.
+func TestLingeringChildrenOfAKilledProcess(t *testing.T) {
+	t.Parallel()
+	c := config(filepath.Join(t.TempDir(), "planes"))
+	write(t, orders(c.Dir, "all"), "linger")
+	cmd := exec.Command(c.Binary, "parent", c.Dir, c.Binary)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan() && lines.Text() != "all ready"; {
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait() // it was killed
+	p := start(t, c)
+	known := p.all()
+	if len(known) != 3 {
+		t.Fatalf("%d planes are known to the next process, want 3", len(known))
+	}
+	var destroyed sync.WaitGroup
+	for _, cluster := range known[:2] {
+		destroyed.Go(func() {
+			if err := p.Destroy(t.Context(), cluster); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	destroyed.Wait()
+	for o := (provision.Observed{}); o.Phase != provision.Ready; {
+		if o, err = p.Await(t.Context(), known[2], o); err != nil {
+			t.Fatal(err)
+		}
+		if o.Phase == provision.Failed {
+			t.Errorf("the plane that is kept is shown as %+v", o)
+		}
+	}
+	time.Sleep(500 * time.Millisecond) // longer than anybody lingers
+	left, err := filepath.Glob(filepath.Join(c.Dir, "*", "*cl_*"))
+	if err != nil || len(left) != 2 {
+		t.Errorf("of three clusters, two of them removed, there is %v %v", left, err)
+	}
+}
+
 // all is every cluster that is not absent.
 func (p *Provisioner) all() []id.Cluster {
 	p.mu.Lock()

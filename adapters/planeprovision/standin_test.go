@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 }
 
 // orders are what a test wants a stand-in to do, in a file beside Config.Dir
-// named after the cluster.
+// named after the cluster, or after "all".
 func orders(dir, name string) string { return filepath.Join(filepath.Dir(dir), "orders-"+name) }
 
 // standIn is a control plane without Kubernetes: it listens, keeps a certificate
@@ -60,7 +60,11 @@ func standIn(args []string) int {
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	told, _ := os.ReadFile(orders(filepath.Dir(filepath.Dir(*dir)), *name))
+	planes := filepath.Dir(filepath.Dir(*dir))
+	told, err := os.ReadFile(orders(planes, *name))
+	if err != nil {
+		told, _ = os.ReadFile(orders(planes, "all"))
+	}
 	order, rest, _ := strings.Cut(strings.TrimSpace(string(told)), " ")
 	term := make(chan os.Signal, 1)
 	signal.Notify(term, syscall.SIGTERM)
@@ -69,6 +73,11 @@ func standIn(args []string) int {
 	}
 	go func() {
 		_, _ = io.Copy(io.Discard, os.NewFile(uintptr(*fd), "lifeline"))
+		if order == "linger" { // and put things in order meanwhile
+			time.Sleep(300 * time.Millisecond)
+			_ = os.MkdirAll(filepath.Join(*dir, "late"), 0o700)
+			time.Sleep(100 * time.Millisecond)
+		}
 		os.Exit(3)
 	}()
 	_ = os.WriteFile(filepath.Join(*dir, "arguments"), []byte(strings.Join(args, " ")), 0o600)
