@@ -64,6 +64,12 @@ test: build bin/kubectl shellcheck curl ## Test everything, on real PostgreSQL, 
 	$(SERVICES) go test $(RACE) -count=1 -timeout 14m ./...
 	$(SERVICES) $(if $(RACE),cd $(PLANE) &&,$(IN_PLANE)) go test $(RACE) -count=1 -timeout 14m ./...
 
+.PHONY: chaos
+chaos: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
+chaos: export KUBEBYON_CHAOS_KILLS ?= 30
+chaos: build curl ## Kill the server again and again and look for what was lost (KUBEBYON_CHAOS_KILLS, _SEED)
+	CI=$${CI:-true} go test $(RACE) -count=1 -v -timeout 40m -run '^TestAcknowledgedRequestsSurviveKills$$' ./cmd/kubebyon
+
 .PHONY: test-unit
 test-unit: ## Test the rules and the reference adapters, in seconds
 	go test -short ./core/... ./ports/... ./app/... ./adapters/mem... ./adapters/gobus ./adapters/keyseal
