@@ -229,20 +229,37 @@ func (l *lines) last() []byte {
 type tail struct {
 	mu   sync.Mutex
 	kept []byte
+	cut  bool // kept does not begin where the output did
 }
 
 func (t *tail) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.cut = t.cut || len(t.kept)+len(b) > tailSize
 	t.kept = append(t.kept, b[max(0, len(b)-tailSize):]...)
 	t.kept = bytes.Clone(t.kept[max(0, len(t.kept)-tailSize):])
 	return len(b), nil
 }
 
+// text leaves out the rest of a line, or at least of a word, of which the
+// beginning has been dropped: half a key is not recognized as one.
 func (t *tail) text() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return scrub(strings.ToValidUTF8(string(t.kept), "�"))
+	kept := t.kept
+	if t.cut {
+		kept = afterFirst(kept)
+	}
+	return scrub(strings.ToValidUTF8(string(kept), "�"))
+}
+
+func afterFirst(text []byte) []byte {
+	for _, ends := range []string{"\n", " \t\r"} {
+		if i := bytes.IndexAny(text, ends); i >= 0 {
+			return text[i:]
+		}
+	}
+	return nil
 }
 
 // lastLine is the last one that says something, cut short for people.
@@ -252,9 +269,11 @@ func (t *tail) lastLine() string {
 	return string(line[:min(len(line), 300)])
 }
 
-// secrets are what a stray line may hold: the rest of a PEM block, bootstrap and
-// bearer tokens, passwords in assignments, keys and certificates in base64.
-var secrets = regexp.MustCompile(`(?s)-----BEGIN.*?(-----END[^\n]*|$)|\b[a-z0-9]{6}\.[a-z0-9]{16}\b|` +
-	`(?i:(token|password|secret|key)["']?\s*[:=]\s*|bearer\s+)["']?[^\s"']{8,}|[A-Za-z0-9_-]{40,}|[A-Za-z0-9+/]{64,}={0,2}`)
+// secrets are what a stray line may hold: a PEM block, its rest or its end alone,
+// bootstrap and bearer tokens, passwords in URLs and in assignments, keys and
+// certificates in base64.
+var secrets = regexp.MustCompile(`(?s)\A(?:[A-Za-z0-9+/=]*\s+)*-----END[^\n]*|://[^\s/@]*:[^\s@]+@|-----BEGIN.*?(-----END[^\n]*|$)|\b[a-z0-9]{6}\.[a-z0-9]{16}\b|` +
+	`(?i:(token|password|secret|key)["']?\s*[:=]\s*|bearer\s+)["']?[^\s"']{8,}|` +
+	`[A-Za-z0-9+/]{64,}={0,2}|[A-Za-z0-9+/]{40,}={1,2}|[A-Za-z0-9_-]{40,}`) // shorter ones with a slash may be paths
 
 func scrub(s string) string { return secrets.ReplaceAllString(s, "[redacted]") }
