@@ -75,14 +75,16 @@ func (d Door) Middleware(next http.Handler) http.Handler {
 }
 
 var (
-	requestIDRE = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)     //nolint:gochecknoglobals // a constant
-	idEncoding  = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant
+	requestIDRE  = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)     //nolint:gochecknoglobals // a constant
+	credentialRE = regexp.MustCompile(`kb[kst]_`)                   //nolint:gochecknoglobals // what join tokens, sessions and API keys begin with
+	idEncoding   = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant
 )
 
 // requestID takes over the name that a trusted proxy gave, so that its log and
-// this one can be read together.
+// this one can be read together. A proxy may pass on what a client wrote: a
+// credential in the wrong header is no name.
 func (d Door) requestID(r *http.Request) string {
-	if given := r.Header.Get("X-Request-Id"); d.Proxies.trusts(peer(r)) && requestIDRE.MatchString(given) {
+	if given := r.Header.Get("X-Request-Id"); d.Proxies.trusts(peer(r)) && requestIDRE.MatchString(given) && !credentialRE.MatchString(given) {
 		return given
 	}
 	var b [10]byte

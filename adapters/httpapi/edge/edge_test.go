@@ -103,6 +103,9 @@ func TestRequestIDs(t *testing.T) {
 		{"FromAClient", "203.0.113.7:1", "client-id-12345", false},
 		{"Malformed", "10.0.0.9:1", "a b\tc d e f g", false},
 		{"TooLong", "10.0.0.9:1", strings.Repeat("a", 65), false},
+		{"AJoinToken", "10.0.0.9:1", "kbt_" + strings.Repeat("a", 43), false},
+		{"ASession", "10.0.0.9:1", "kbs_" + strings.Repeat("a", 43), false},
+		{"AnAPIKeyWithMore", "10.0.0.9:1", "Bearer.kbk_" + strings.Repeat("a", 40), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
