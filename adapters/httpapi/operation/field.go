@@ -25,16 +25,34 @@ func field(e *huma.ErrorDetail) problem.Field {
 	return problem.Field{Location: printable(e.Location), Message: message}
 }
 
-var unprintable = regexp.MustCompile(`[^A-Za-z0-9_.\[\]-]`) //nolint:gochecknoglobals // a constant
+var (
+	unprintable = regexp.MustCompile(`[^A-Za-z0-9_.\[\]-]`) //nolint:gochecknoglobals // a constant
+	// A field's name is short, or a few words. Anything else that somebody sends in
+	// its place may be a password or a token.
+	fieldName = regexp.MustCompile(`^([^.]{0,11}|[a-z]{1,14}(_[a-z]{1,14}){0,7})(\[\d{1,9}\])*$`) //nolint:gochecknoglobals // a constant
+)
 
 const maxLocation = 100
 
 // printable is a location in which names that the client made up cannot do
-// anything but be read.
+// anything but be read, and give away nothing but a slip of the keyboard.
 func printable(location string) string {
 	location = unprintable.ReplaceAllString(location, "?")
+	if own := strings.HasPrefix(location, "header.") || strings.HasPrefix(location, "path.") || strings.HasPrefix(location, "query."); !own {
+		location = shortNames(location)
+	}
 	if len(location) > maxLocation {
 		return location[:maxLocation] + "..."
 	}
 	return strings.TrimSuffix(location, ".")
+}
+
+func shortNames(location string) string {
+	names := strings.Split(location, ".")
+	for i, name := range names {
+		if !fieldName.MatchString(name) {
+			names[i] = "?"
+		}
+	}
+	return strings.Join(names, ".")
 }

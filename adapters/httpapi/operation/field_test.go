@@ -27,3 +27,18 @@ func TestFieldRepeatsNothing(t *testing.T) {
 		t.Errorf("location %q", odd.Location)
 	}
 }
+
+// TestFieldHidesWhatIsNoName: who pastes a secret where a name belongs does not
+// get it back, but a slip of the keyboard is shown.
+func TestFieldHidesWhatIsNoName(t *testing.T) {
+	t.Parallel()
+	for location, want := range map[string]string{
+		"body.control_plane_memory_request_mibs": "body.control_plane_memory_request_mibs", "body.items[3].naem2": "body.items[3].naem2",
+		"header.Idempotency-Key": "header.Idempotency-Key", "body.workloadCpuLimit": "body.?", "body.kbt_aaaaaaaaaaaaaaaaaaaaaaaa": "body.?",
+		"body.AbCdEfGhIjKlMnOpQrStUvWx": "body.?", "body.correct horse battery": "body.?", "body.x[1].kbs_QUJDQUJDQUJD.y": "body.x[1].?.y",
+	} {
+		if got := field(&huma.ErrorDetail{Location: location, Message: "unexpected property"}).Location; got != want {
+			t.Errorf("%q became %q, want %q", location, got, want)
+		}
+	}
+}
