@@ -66,7 +66,7 @@ func (d *databaseFlags) accounts(cmd *cobra.Command, do func(*offline.Accounts) 
 }
 
 func adminCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "admin", Short: "Administer accounts, also while a server runs", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "admin", Short: "Administer accounts, also while a server runs", Args: noArguments}
 	cmd.AddCommand(adminCreate(), adminReset(), adminList())
 	return cmd
 }
@@ -76,7 +76,7 @@ func adminCreate() *cobra.Command {
 	var email, name, role string
 	var fromStdin bool
 	cmd := &cobra.Command{
-		Use: "create", Short: "Make an account", Args: cobra.NoArgs,
+		Use: "create", Short: "Make an account", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return d.accounts(cmd, func(people *offline.Accounts) error {
 				password, made, err := choosePassword(cmd.InOrStdin(), people, fromStdin)
@@ -105,7 +105,7 @@ func adminReset() *cobra.Command {
 	var email string
 	var fromStdin bool
 	cmd := &cobra.Command{
-		Use: "reset", Short: "Give an account a new password and end its sessions", Args: cobra.NoArgs,
+		Use: "reset", Short: "Give an account a new password and end its sessions", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return d.accounts(cmd, func(people *offline.Accounts) error {
 				password, made, err := choosePassword(cmd.InOrStdin(), people, fromStdin)
@@ -168,7 +168,7 @@ func report(out io.Writer, done string, password secret.Text, made bool) error {
 func adminList() *cobra.Command {
 	var d databaseFlags
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the accounts", Args: cobra.NoArgs,
+		Use: "list", Short: "List the accounts", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return d.accounts(cmd, func(people *offline.Accounts) error {
 				return listAccounts(cmd, people)
@@ -196,7 +196,7 @@ func listAccounts(cmd *cobra.Command, people *offline.Accounts) error {
 func migrateCommand() *cobra.Command {
 	var d databaseFlags
 	cmd := &cobra.Command{
-		Use: "migrate", Short: "Bring the database to this program's schema; a server does so itself when it starts", Args: cobra.NoArgs,
+		Use: "migrate", Short: "Bring the database to this program's schema; a server does so itself when it starts", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			url, err := d.url()
 			if err != nil {

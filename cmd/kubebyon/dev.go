@@ -43,7 +43,7 @@ func devCommand() *cobra.Command {
 		Long: `Run the whole platform on this machine: SQLite, messages inside the process,
 and real Kubernetes control planes as child processes. All state is in the data
 folder and survives a restart.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.OutOrStdout()) },
 	}
 	fs := cmd.Flags()

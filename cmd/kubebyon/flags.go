@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -21,7 +22,12 @@ type logFlags struct {
 }
 
 func (l *logFlags) register(fs *pflag.FlagSet) {
-	fs.TextVar(&l.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	fs.Var(&checked{text: l.level.String(), named: "level", set: func(text string) error {
+		if l.level.UnmarshalText([]byte(text)) != nil { // its own error repeats the text
+			return errors.New("must be debug, info, warn or error")
+		}
+		return nil
+	}}, "log-level", "debug, info, warn or error")
 	fs.Var(oneOf(&l.format, "auto", "auto", "text", "json"), "log-format", "text, json, or auto: text on a terminal, else json")
 }
 

@@ -12,7 +12,7 @@ import (
 func openapiCommand() *cobra.Command {
 	var format, release, output string
 	cmd := &cobra.Command{
-		Use: "openapi", Short: "Print the API's OpenAPI document", Args: cobra.NoArgs,
+		Use: "openapi", Short: "Print the API's OpenAPI document", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			doc, err := app.Document(release, format)
 			if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -45,7 +46,7 @@ func setFromEnvironment(f *pflag.Flag) error {
 	if file := os.Getenv(name + "_FILE"); file != "" && isSecret && value == "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return fmt.Errorf("%s_FILE: %w", name, err)
+			return fmt.Errorf("%s_FILE: the file that it names cannot be read: %w", name, withoutPath(err))
 		}
 		value = strings.TrimRight(string(text), "\r\n")
 	}
@@ -56,10 +57,22 @@ func setFromEnvironment(f *pflag.Flag) error {
 		if isSecret {
 			return fmt.Errorf("%s: is not valid", name)
 		}
+		if f.Value.Type() == "bool" { // its own error repeats the value
+			return fmt.Errorf("%s: must be true or false", name)
+		}
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	f.Changed = true
 	return nil
+}
+
+// withoutPath leaves the reason of a failed read: for a path somebody may have
+// given the secret itself.
+func withoutPath(err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Err
+	}
+	return err
 }
 
 // withEnvironment shows in the help which variable sets each flag.
