@@ -266,35 +266,41 @@ func (d database) dump(t *testing.T, l *ledger, source string) (values int) {
 		}
 	}
 	for _, table := range d.texts(t, tables) {
-		rows, err := d.db.QueryContext(t.Context(), `SELECT * FROM "`+table+`"`)
-		if err != nil {
+		values += d.dumpTable(t, l, source, table)
+	}
+	return values
+}
+
+func (d database) dumpTable(t *testing.T, l *ledger, source, table string) (values int) {
+	t.Helper()
+	rows, err := d.db.QueryContext(t.Context(), `SELECT * FROM "`+table+`"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	row, to := make([]any, len(columns)), make([]any, len(columns))
+	for i := range row {
+		to[i] = &row[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(to...); err != nil {
 			t.Fatal(err)
 		}
-		columns, err := rows.Columns()
-		if err != nil {
-			t.Fatal(err)
-		}
-		row, to := make([]any, len(columns)), make([]any, len(columns))
-		for i := range row {
-			to[i] = &row[i]
-		}
-		for rows.Next() {
-			if err := rows.Scan(to...); err != nil {
-				t.Fatal(err)
+		for i, v := range row {
+			values++
+			text, isBytes := v.([]byte)
+			if !isBytes {
+				text = fmt.Append(nil, v)
 			}
-			for i, v := range row {
-				values++
-				text, isBytes := v.([]byte)
-				if !isBytes {
-					text = []byte(fmt.Sprint(v))
-				}
-				l.record("database", source+" "+table+"."+columns[i], text)
-			}
+			l.record("database", source+" "+table+"."+columns[i], text)
 		}
-		if err := rows.Err(); err != nil {
-			t.Fatal(err)
-		}
-		_ = rows.Close()
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return values
 }

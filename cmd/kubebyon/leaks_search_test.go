@@ -155,7 +155,7 @@ func needles(value []byte) (out []string) {
 	add(string(value), window)
 	add(hex.EncodeToString(value), 2*window)
 	add(strings.ToUpper(hex.EncodeToString(value)), 2*window)
-	add(strings.Trim(fmt.Sprint(value), "[]"), 3*window) // bytes as Go prints them
+	add(strings.Trim(fmt.Sprintf("%d", value), "[]"), 3*window) // bytes as Go prints them
 	for shift := range 3 {
 		for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 			text := e.EncodeToString(append(make([]byte, shift), value...))
@@ -396,7 +396,7 @@ func waysOfWriting(v []byte) map[string]string {
 	quoted, _ := json.Marshal(string(v))
 	return map[string]string{
 		"itself": string(v), "base64": base64.StdEncoding.EncodeToString(v), "base64 for URLs": base64.URLEncoding.EncodeToString(v),
-		"hex": hex.EncodeToString(v), "hex in capitals": fmt.Sprintf("%X", v), "bytes": fmt.Sprint(v),
+		"hex": hex.EncodeToString(v), "hex in capitals": fmt.Sprintf("%X", v), "bytes": fmt.Sprintf("%d", v),
 		"a query": url.QueryEscape(string(v)), "a path": url.PathEscape(string(v)), "JSON": string(quoted), "Go": fmt.Sprintf("%q", v),
 	}
 }
