@@ -48,7 +48,7 @@ func hammer(b *testing.B, addr, request string, status, clients int, during time
 }
 
 func repeat(addr, request string, status int, stop *atomic.Bool) (times []time.Duration, err error) {
-	conn, err := net.Dial("tcp", addr) //nolint:noctx // ends with the test
+	conn, err := net.Dial("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
