@@ -62,7 +62,7 @@ type leaving struct {
 }
 
 func (d *drain) run(ctx context.Context) (err error) {
-	if d.report.Node, err = d.t.node(ctx, d.node); err != nil {
+	if d.report.Node, err = d.t.Node(ctx, d.node); err != nil {
 		return err
 	}
 	pods := d.pods()

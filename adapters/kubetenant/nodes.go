@@ -32,7 +32,8 @@ func (t *cluster) DeleteNode(ctx context.Context, node string) error {
 	})
 }
 
-func (t *cluster) node(ctx context.Context, name string) (out tenant.Node, err error) {
+// Node reads a node.
+func (t *cluster) Node(ctx context.Context, name string) (out tenant.Node, err error) {
 	err = t.onNode(ctx, "read node", name, func(ctx context.Context) error {
 		n, err := t.core.Nodes().Get(ctx, name, metav1.GetOptions{})
 		if err == nil {

@@ -270,6 +270,11 @@ func (t in) Endpoint(ctx context.Context) (e tenant.Endpoint, err error) {
 	return e, err
 }
 
+func (t in) Node(ctx context.Context, node string) (out tenant.Node, err error) {
+	err = t.onNode(ctx, node, func(n tenant.Node) error { out = n; return nil })
+	return out, err
+}
+
 func (t in) SetUnschedulable(ctx context.Context, node string, unschedulable bool) (out tenant.Node, err error) {
 	err = t.onNode(ctx, node, func(n tenant.Node) error {
 		n.Unschedulable = unschedulable

@@ -88,10 +88,50 @@ func (s *Service) SetUnschedulable(ctx context.Context, i id.Node, unschedulable
 	if err != nil {
 		return store.Node{}, err
 	}
-	if unschedulable {
-		return s.record(ctx, c, n, seen, "cordoned", "Cordoned the node "+n.Name+".")
+	action, message := "cordoned", "Cordoned the node "+n.Name+"."
+	if !unschedulable {
+		action, message = "uncordoned", "Uncordoned the node "+n.Name+"."
 	}
-	return s.record(ctx, c, n, seen, "uncordoned", "Uncordoned the node "+n.Name+".")
+	out, err := s.record(ctx, c, n, seen, action, message)
+	if err != nil {
+		return out, err
+	}
+	return out, s.correct(ctx, c, in, out)
+}
+
+// corrections is how often a record is corrected in a row; whoever changes the
+// node meanwhile corrects it too.
+const corrections = 5
+
+// correct makes the record tell what the tenant shows. Of two who cordon and
+// uncordon at one time, each writes what it has done, and the one whose word the
+// tenant heard last need not be the last to write. The watch does not mend that:
+// to it nothing has changed since.
+func (s *Service) correct(ctx context.Context, c store.Cluster, in tenant.Tenant, written store.Node) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepFor)
+	defer cancel()
+	for range corrections {
+		seen, err := in.Node(ctx, written.Name)
+		if err != nil || seen.Unschedulable == written.Unschedulable {
+			return nil //nolint:nilerr // what was asked is done; a tenant that is silent now is read anew when it answers
+		}
+		written.Unschedulable = seen.Unschedulable
+		err = s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error {
+			last, err := tx.Nodes().Get(ctx, store.Everyone(), written.ID)
+			if errors.Is(err, fault.NotFound) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			last.Unschedulable, last.UpdatedAt = seen.Unschedulable, s.deps.Now()
+			return tx.Nodes().Update(ctx, last)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // open finds a node and the way to it, for somebody who may change it.

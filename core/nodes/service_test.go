@@ -125,10 +125,35 @@ func TestAChangeOfHealthBesideACordonIsNotUndone(t *testing.T) {
 	w := newWorld(t)
 	w.saw(t, machine("w1", tenant.True))
 	n := w.node(t, "w1")
-	s := w.overTenant(t, func() { w.saw(t, machine("w1", tenant.False)) })
+	sick := machine("w1", tenant.False)
+	sick.Unschedulable = true
+	s := w.overTenant(t, func() { w.saw(t, sick) })
 	got, err := s.SetUnschedulable(w.ctx, n.ID, true)
 	if err != nil || got.Status != "not_ready" || w.node(t, "w1").Status != "not_ready" || !w.node(t, "w1").Unschedulable {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+// TestTheLastWordOnANodeIsOnRecord: who is slower to write down what they did
+// does not hide what was done after.
+func TestTheLastWordOnANodeIsOnRecord(t *testing.T) {
+	t.Parallel()
+	for _, first := range []bool{true, false} {
+		w := newWorld(t)
+		w.saw(t, machine("w1", tenant.True))
+		i := w.node(t, "w1").ID
+		s := w.overTenant(t, func() {
+			if _, err := w.SetUnschedulable(w.ctx, i, !first); err != nil {
+				t.Error(err)
+			}
+		})
+		got, err := s.SetUnschedulable(w.ctx, i, first)
+		if err != nil || got.Unschedulable != first {
+			t.Errorf("the answer to who was first: %+v, %v", got, err)
+		}
+		if w.node(t, "w1").Unschedulable == first {
+			t.Errorf("the record says unschedulable %v; the tenant was told %v after that", first, !first)
+		}
 	}
 }
 

@@ -126,6 +126,8 @@ type BootstrapToken struct {
 // Nodes is what the platform does to nodes. Every call fails with
 // fault.NotFound for a node that does not exist.
 type Nodes interface {
+	// Node reads a node as it is now.
+	Node(ctx context.Context, node string) (Node, error)
 	SetUnschedulable(ctx context.Context, node string, unschedulable bool) (Node, error)
 	// Drain cordons the node and evicts its pods through the eviction API,
 	// honouring PodDisruptionBudgets; DaemonSet and mirror pods are skipped.

@@ -23,6 +23,9 @@ func nodes() map[string]func(*testing.T, World) {
 				if err != nil || n.Name != name || n.UID == "" || n.Unschedulable != unschedulable {
 					t.Errorf("SetUnschedulable(%v): %+v, %v", unschedulable, n, err)
 				}
+				if read, err := in.Node(t.Context(), name); err != nil || read.Name != name || read.UID != n.UID || read.Unschedulable != unschedulable {
+					t.Errorf("Node after SetUnschedulable(%v): %+v, %v", unschedulable, read, err)
+				}
 			}
 		},
 		"DeletedNodeIsGone": func(t *testing.T, w World) {
@@ -40,11 +43,12 @@ func nodes() map[string]func(*testing.T, World) {
 		"MissingNodeIsNotFound": func(t *testing.T, w World) {
 			in := w.open(t)
 			for _, name := range []string{unique("node"), "", "a/b", "../x", strings.Repeat("x", 300)} {
+				_, read := in.Node(t.Context(), name)
 				_, cordon := in.SetUnschedulable(t.Context(), name, true)
 				_, drain := in.Drain(t.Context(), name, tenant.DrainOptions{Timeout: time.Second})
 				_, dry := in.Drain(t.Context(), name, tenant.DrainOptions{Timeout: time.Second, DryRun: true})
 				for what, err := range map[string]error{
-					"SetUnschedulable": cordon, "Drain": drain, "dry Drain": dry, "DeleteNode": in.DeleteNode(t.Context(), name),
+					"Node": read, "SetUnschedulable": cordon, "Drain": drain, "dry Drain": dry, "DeleteNode": in.DeleteNode(t.Context(), name),
 				} {
 					if !errors.Is(err, fault.NotFound) || fault.CodeOf(err) != "node_not_found" {
 						t.Errorf("%s of %.10q: %v, want node_not_found", what, name, err)
