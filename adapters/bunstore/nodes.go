@@ -2,6 +2,8 @@ package bunstore
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -84,6 +86,15 @@ func (s nodes) ByName(ctx context.Context, c id.Cluster, name string) (store.Nod
 	})
 }
 
+func (s nodes) ByNames(ctx context.Context, c id.Cluster, names []string) ([]store.Node, error) {
+	if err := plain(names...); err != nil || len(names) == 0 {
+		return nil, errors.Join(err, s.reads())
+	}
+	return all[nodeRow](ctx, s.unit, func(q *bun.SelectQuery) {
+		q.Where("n.cluster_id = ?", c.String()).Where("n.name IN (?)", bun.List(names)).OrderExpr("n.name")
+	})
+}
+
 func (s nodes) OfCluster(ctx context.Context, c id.Cluster) ([]store.Node, error) {
 	return all[nodeRow](ctx, s.unit, func(q *bun.SelectQuery) {
 		q.Where("n.cluster_id = ?", c.String()).OrderExpr("n.name")
@@ -102,8 +113,34 @@ func (s nodes) Update(ctx context.Context, rec store.Node) error {
 	return s.taken(err, "nodes_name_key", nodeExists)
 }
 
-func (s nodes) Delete(ctx context.Context, i id.Node) error {
-	_, err := s.exec(ctx, "DELETE FROM nodes WHERE id = ?", i.String())
+func (s nodes) Put(ctx context.Context, recs ...store.Node) error {
+	if err := s.writes(); err != nil || len(recs) == 0 {
+		return err
+	}
+	rows := make([]*nodeRow, len(recs))
+	for i, r := range recs {
+		rows[i] = toNodeRow(r)
+		if err := legible(rows[i]); err != nil {
+			return err
+		}
+	}
+	_, err := s.db.NewInsert().Model(&rows).On("CONFLICT (id) DO UPDATE").Exec(ctx) // of every column
+	return s.taken(err, "nodes_name_key", nodeExists)
+}
+
+func (s nodes) Lose(ctx context.Context, c id.Cluster, status string, t time.Time) (int, error) {
+	if err := plain(status); err != nil {
+		return 0, err
+	}
+	return s.exec(ctx, "UPDATE nodes SET status = ?, offline_at = ?, updated_at = ? WHERE cluster_id = ? AND status <> ?",
+		status, at(t), at(t), c.String(), status)
+}
+
+func (s nodes) Delete(ctx context.Context, ids ...id.Node) error {
+	if len(ids) == 0 {
+		return s.writes()
+	}
+	_, err := s.exec(ctx, "DELETE FROM nodes WHERE id IN (?)", bun.List(texts(ids)))
 	return err
 }
 

@@ -153,6 +153,20 @@ func (s nodes) ByName(ctx context.Context, c id.Cluster, name string) (store.Nod
 	return n, nil
 }
 
+func (s nodes) ByNames(ctx context.Context, c id.Cluster, names []string) ([]store.Node, error) {
+	if err := s.u.reads(ctx); err != nil {
+		return nil, err
+	}
+	if err := plain(names...); err != nil {
+		return nil, err
+	}
+	wanted := make(map[string]bool, len(names))
+	for _, n := range names {
+		wanted[n] = true
+	}
+	return s.u.nodes.sorted(func(n store.Node) string { return n.Name }, func(n store.Node) bool { return n.ClusterID == c && wanted[n.Name] }), nil
+}
+
 func (s nodes) OfCluster(ctx context.Context, c id.Cluster) ([]store.Node, error) {
 	if err := s.u.reads(ctx); err != nil {
 		return nil, err
@@ -206,11 +220,46 @@ func (s nodes) Update(ctx context.Context, rec store.Node) error {
 	return nil
 }
 
-func (s nodes) Delete(ctx context.Context, i id.Node) error {
+func (s nodes) Put(ctx context.Context, recs ...store.Node) error {
 	if err := s.u.writes(ctx); err != nil {
 		return err
 	}
-	s.u.nodes.remove(s.u, i)
+	for _, rec := range recs {
+		rec, err := storable(rec)
+		if err != nil {
+			return err
+		}
+		if err := s.free(rec); err != nil {
+			return err
+		}
+		s.u.nodes.put(s.u, rec.ID, rec)
+	}
+	return nil
+}
+
+func (s nodes) Lose(ctx context.Context, c id.Cluster, status string, at time.Time) (n int, err error) {
+	if err := s.u.writes(ctx); err != nil {
+		return 0, err
+	}
+	if err := plain(status); err != nil {
+		return 0, err
+	}
+	at = at.UTC().Truncate(time.Millisecond)
+	for _, rec := range s.u.nodes.sorted(nodeID, func(n store.Node) bool { return n.ClusterID == c && n.Status != status }) {
+		rec.Status, rec.OfflineAt, rec.UpdatedAt = status, &at, at
+		s.u.nodes.put(s.u, rec.ID, detached(rec))
+		n++
+	}
+	return n, nil
+}
+
+func (s nodes) Delete(ctx context.Context, ids ...id.Node) error {
+	if err := s.u.writes(ctx); err != nil {
+		return err
+	}
+	for _, i := range ids {
+		s.u.nodes.remove(s.u, i)
+	}
 	return nil
 }
 

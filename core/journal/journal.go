@@ -69,19 +69,23 @@ func (j Journal) Write(ctx context.Context, tx store.Tx, e Event) error {
 // WriteAs records e as done by who, for the moments at which there is no actor
 // in the context yet, such as signing in.
 func (j Journal) WriteAs(ctx context.Context, tx store.Tx, who actor.Actor, e Event) error {
+	if err := tx.Audit().Append(ctx, j.Entry(who, e)); err != nil {
+		return fmt.Errorf("record %s/%s: %w", e.Resource, e.Action, err)
+	}
+	return nil
+}
+
+// Entry returns what WriteAs writes, for those who write many at once.
+func (j Journal) Entry(who actor.Actor, e Event) store.AuditEvent {
 	now := j.Now()
 	if e.Result == "" {
 		e.Result = Success
 	}
-	rec := store.AuditEvent{
+	return store.AuditEvent{
 		ID: id.New[id.AuditKind](now, j.Random()), OccurredAt: now,
 		ActorUserID: who.UserID, ActorType: string(who.Type), ActorMethod: string(who.Method),
 		ResourceType: e.Resource, ResourceID: e.ResourceID, Action: e.Action, Result: string(e.Result),
 		Message: e.Message, ClusterID: e.ClusterID, ClusterName: e.ClusterName, NodeName: e.NodeName,
 		Security: security[e.Resource+"/"+e.Action],
 	}
-	if err := tx.Audit().Append(ctx, rec); err != nil {
-		return fmt.Errorf("record %s/%s: %w", e.Resource, e.Action, err)
-	}
-	return nil
 }

@@ -4,6 +4,8 @@
 package nodes
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -79,7 +81,10 @@ const (
 	maxLabels  = 256
 	maxLabel   = 253 + 1 + 63 // a prefix, a slash and a name
 	maxMessage = 500
-	maxAmount  = 1 << 48 // so that the sum over all nodes is still a number
+	// maxLabelText is the sum of all labels of a node: a real one's take some
+	// hundred bytes, and every list of nodes shows them.
+	maxLabelText = 8 << 10
+	maxAmount    = 1 << 48 // so that the sum over all nodes is still a number
 )
 
 // IsName reports whether Kubernetes would take text as the name of a node.
@@ -87,16 +92,28 @@ func IsName(text string) bool { return len(text) <= maxText && nameRE.MatchStrin
 
 var nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`) //nolint:gochecknoglobals // a constant
 
-// observe returns rec as the tenant shows it now.
+// clipped keeps of a node what there is room for.
+func clipped(n tenant.Node) tenant.Node {
+	for _, s := range []*string{&n.UID, &n.InternalIP, &n.PodCIDR, &n.OSImage, &n.KubeletVersion, &n.ContainerRuntimeVersion} {
+		*s = text.Clip(*s, maxText)
+	}
+	n.ReadyMessage = text.Clip(n.ReadyMessage, maxMessage)
+	n.Labels = clipLabels(n.Labels)
+	for _, a := range []*int64{&n.CPUAllocatableMilli, &n.MemoryAllocatableBytes, &n.EphemeralStorageAllocatable} {
+		*a = min(max(*a, 0), maxAmount)
+	}
+	return n
+}
+
+// observe returns rec as the tenant shows it now. What is seen has been clipped.
 func observe(rec store.Node, seen tenant.Node, now time.Time) store.Node {
 	status := statusOf(seen.Ready)
-	rec.Name, rec.UID, rec.Unschedulable = seen.Name, text.Clip(seen.UID, maxText), seen.Unschedulable
-	rec.InternalIP, rec.PodCIDR = text.Clip(seen.InternalIP, maxText), text.Clip(seen.PodCIDR, maxText)
-	rec.OSImage, rec.KubeletVersion = text.Clip(seen.OSImage, maxText), text.Clip(seen.KubeletVersion, maxText)
-	rec.ContainerRuntimeVersion = text.Clip(seen.ContainerRuntimeVersion, maxText)
-	rec.Labels = clipLabels(seen.Labels)
-	rec.CPUAllocatableMilli, rec.MemoryAllocatableBytes = clipAmount(seen.CPUAllocatableMilli), clipAmount(seen.MemoryAllocatableBytes)
-	rec.EphemeralStorageAllocatable = clipAmount(seen.EphemeralStorageAllocatable)
+	rec.Name, rec.UID, rec.Unschedulable = seen.Name, seen.UID, seen.Unschedulable
+	rec.InternalIP, rec.PodCIDR = seen.InternalIP, seen.PodCIDR
+	rec.OSImage, rec.KubeletVersion, rec.ContainerRuntimeVersion = seen.OSImage, seen.KubeletVersion, seen.ContainerRuntimeVersion
+	rec.Labels = seen.Labels
+	rec.CPUAllocatableMilli, rec.MemoryAllocatableBytes = seen.CPUAllocatableMilli, seen.MemoryAllocatableBytes
+	rec.EphemeralStorageAllocatable = seen.EphemeralStorageAllocatable
 	rec.Source = Source
 	if status != Unknown {
 		rec.LastSeenAt = &now
@@ -114,29 +131,38 @@ func observe(rec store.Node, seen tenant.Node, now time.Time) store.Node {
 	return rec
 }
 
-func clipAmount(n int64) int64 { return min(max(n, 0), maxAmount) }
-
 // clipLabels leaves out labels that Kubernetes would not take, and those over
 // the limit: always the same ones, or every look would be news.
 func clipLabels(labels map[string]string) map[string]string {
 	if labels == nil {
 		return nil
 	}
-	kept := make(map[string]string, min(len(labels), maxLabels))
+	kept, size := make(map[string]string, min(len(labels), maxLabels)), 0
 	for _, k := range slices.Sorted(maps.Keys(labels)) {
 		v := labels[k]
-		if len(kept) < maxLabels && text.Clip(k, maxLabel) == k && text.Clip(v, maxLabel) == v {
+		if len(kept) < maxLabels && size+len(k)+len(v) <= maxLabelText && text.Clip(k, maxLabel) == k && text.Clip(v, maxLabel) == v {
 			kept[k] = v
+			size += len(k) + len(v)
 		}
 	}
 	return kept
 }
 
-// same reports whether two snapshots show the same machine alike, times aside.
-func same(a, b store.Node) bool {
-	return a.UID == b.UID && a.Status == b.Status && a.Unschedulable == b.Unschedulable && a.InternalIP == b.InternalIP &&
-		a.PodCIDR == b.PodCIDR && a.OSImage == b.OSImage && a.KubeletVersion == b.KubeletVersion &&
-		a.ContainerRuntimeVersion == b.ContainerRuntimeVersion && a.CPUAllocatableMilli == b.CPUAllocatableMilli &&
-		a.MemoryAllocatableBytes == b.MemoryAllocatableBytes && a.EphemeralStorageAllocatable == b.EphemeralStorageAllocatable &&
-		maps.Equal(a.Labels, b.Labels)
+// markOf is alike for two snapshots that show the same machine alike, times
+// aside.
+func markOf(n store.Node) (m mark) {
+	h := sha256.New()
+	write := func(s string) {
+		_, _ = fmt.Fprintf(h, "%d:%s", len(s), s)
+	}
+	for _, s := range []string{n.UID, n.Status, n.InternalIP, n.PodCIDR, n.OSImage, n.KubeletVersion, n.ContainerRuntimeVersion} {
+		write(s)
+	}
+	_, _ = fmt.Fprint(h, n.Unschedulable, " ", n.CPUAllocatableMilli, " ", n.MemoryAllocatableBytes, " ", n.EphemeralStorageAllocatable, " ")
+	for _, k := range slices.Sorted(maps.Keys(n.Labels)) {
+		write(k)
+		write(n.Labels[k])
+	}
+	h.Sum(m[:0])
+	return m
 }

@@ -260,7 +260,7 @@ func (s *Service) Delete(ctx context.Context, i id.Node) error {
 		if err := tx.Nodes().Delete(ctx, n.ID); err != nil {
 			return err
 		}
-		if err := appendHistory(ctx, tx, s.deps.Now(), s.deps.Random, rec, EventDeleted, rec.Status, "", "The node was deleted."); err != nil {
+		if err := tx.NodeEvents().Append(ctx, entry(s.deps.Now(), s.deps.Random, rec, EventDeleted, rec.Status, "", "The node was deleted.")); err != nil {
 			return err
 		}
 		return s.journal.WriteAs(ctx, tx, who, aboutNode(c, n, "deleted", "Deleted the node "+n.Name+"."))
@@ -272,11 +272,4 @@ func aboutNode(c store.Cluster, n store.Node, action, message string) journal.Ev
 		Resource: "node", Action: action, ResourceID: n.ID.String(), Message: message,
 		ClusterID: c.ID, ClusterName: c.Name, NodeName: n.Name,
 	}
-}
-
-func appendHistory(ctx context.Context, tx store.Tx, now time.Time, random id.Random, n store.Node, e EventType, before, after, message string) error {
-	return tx.NodeEvents().Append(ctx, store.NodeEvent{
-		ID: id.New[id.NodeEventKind](now, random()), ClusterID: n.ClusterID, NodeID: n.ID, NodeName: n.Name,
-		Type: string(e), OldStatus: before, NewStatus: after, Message: message, ObservedAt: now,
-	})
 }

@@ -87,7 +87,7 @@ func TestWhoMayDoWhatToANode(t *testing.T) {
 			t.Errorf("%s deleted a node that is still there", name)
 		}
 		w.inside.RemoveNode("w1")
-		if err := w.tracker.Gone(t.Context(), "w1"); err != nil {
+		if err := w.gone(t, "w1"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -223,7 +223,7 @@ func TestANodeThatWentMeanwhileIsOnRecordAllTheSame(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.saw(t, machine("w1", tenant.True))
-	s := w.overTenant(t, func() { _ = w.tracker.Gone(t.Context(), "w1") })
+	s := w.overTenant(t, func() { _ = w.gone(t, "w1") })
 	got, err := s.SetUnschedulable(w.ctx, w.node(t, "w1").ID, true)
 	if err != nil || !got.Unschedulable || len(w.all(t)) != 0 || last(w.audit(t)) != "node/cordoned success by user" {
 		t.Errorf("got %+v, %v, %v", got, err, w.audit(t))
@@ -245,7 +245,7 @@ func TestDeletingRemovesTheNodeItsSnapshotAndNotItsHistory(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 	before := len(w.audit(t))
-	if err := w.tracker.Gone(t.Context(), "w1"); err != nil || len(w.audit(t)) != before {
+	if err := w.gone(t, "w1"); err != nil || len(w.audit(t)) != before {
 		t.Errorf("the watch told it a second time: %v, %v", err, w.audit(t))
 	}
 }
@@ -264,7 +264,7 @@ func TestADeletionThatTheWatchSawFirstIsStillThePersons(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.saw(t, machine("w1", tenant.True))
-	s := w.overTenant(t, func() { _ = w.tracker.Gone(t.Context(), "w1") })
+	s := w.overTenant(t, func() { _ = w.gone(t, "w1") })
 	if err := s.Delete(w.ctx, w.node(t, "w1").ID); err != nil || last(w.audit(t)) != "node/deleted success by user" || len(w.all(t)) != 0 {
 		t.Errorf("%v, %v", err, w.audit(t))
 	}

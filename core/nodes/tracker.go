@@ -2,15 +2,16 @@ package nodes
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/journal"
-	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
-	"github.com/kubebyon/kubebyon/core/kernel/text"
 	"github.com/kubebyon/kubebyon/ports/store"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
@@ -27,247 +28,289 @@ type TrackerDeps struct {
 	Registrar Registrar
 	Now       func() time.Time
 	Random    id.Random
+	Pace      *Pace // of the cluster; for all its trackers, one after the other
 }
 
 // Tracker keeps the snapshot of one cluster's nodes in step with what a watch
-// sees. It remembers what it wrote, so that news that is none costs no write.
-// It serves one watch, from one goroutine at a time.
+// sees. What is seen waits, the newest state of each node only, until
+// [Tracker.Run] writes it, which is at once unless the cluster has spent its
+// [Pace]. News that is none costs no write.
 type Tracker struct {
 	deps    TrackerDeps
 	journal journal.Journal
 	cluster store.Cluster
-	known   map[string]store.Node
-	listed  map[string]bool // while the first list comes in; nil after
+
+	mu     sync.Mutex
+	came   bell.Bell
+	known  map[string]mark         // what is written
+	busy   map[string]bool         // being written
+	news   map[string]*tenant.Node // to be written; nil: it is gone
+	fresh  map[string]bool         // of news or busy: not known
+	queue  []string                // of news, the oldest first; may name what is no news any more
+	listed map[string]bool         // while the first list comes in; nil after
 }
+
+// mark is enough of a snapshot to tell another one from it.
+type mark [sha256.Size]byte
 
 // Track begins to follow a cluster, from what was last known of it.
 func Track(ctx context.Context, d TrackerDeps, cluster store.Cluster) (*Tracker, error) {
 	t := &Tracker{
 		deps: d, journal: journal.Journal{Now: d.Now, Random: d.Random}, cluster: cluster,
-		known: map[string]store.Node{}, listed: map[string]bool{},
+		known: map[string]mark{}, busy: map[string]bool{}, news: map[string]*tenant.Node{}, listed: map[string]bool{}, fresh: map[string]bool{},
 	}
-	return t, t.reload(ctx)
-}
-
-func (t *Tracker) reload(ctx context.Context) error {
-	clear(t.known)
-	return t.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
-		all, err := tx.Nodes().OfCluster(ctx, t.cluster.ID)
+	err := d.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
+		all, err := tx.Nodes().OfCluster(ctx, cluster.ID)
 		for _, n := range all {
-			t.known[n.Name] = n
+			t.known[n.Name] = markOf(n)
 		}
 		return err
 	})
+	return t, err
 }
 
-// Saw records a node as the tenant shows it. It reports whether a join token
-// has been used up by it.
-func (t *Tracker) Saw(ctx context.Context, seen tenant.Node) (tokenUsed bool, err error) {
+// Saw takes in a node as the tenant shows it.
+func (t *Tracker) Saw(seen tenant.Node) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if !t.follows(seen.Name) {
-		return false, nil
+		return
 	}
 	if t.listed != nil {
 		t.listed[seen.Name] = true
 	}
-	if last, ok := t.known[seen.Name]; ok && same(observe(last, seen, t.deps.Now()), last) {
-		return false, nil
+	seen = clipped(seen)
+	last, ok := t.known[seen.Name]
+	if _, waits := t.news[seen.Name]; !waits && !t.busy[seen.Name] && ok && last == markOf(observe(store.Node{}, seen, time.Time{})) {
+		return
 	}
-	var now store.Node
-	err = t.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		now, tokenUsed, err = t.record(ctx, tx, seen)
-		return err
-	})
-	if err != nil {
-		return false, fmt.Errorf("record node: %w", err)
-	}
-	t.known[seen.Name] = now
-	return tokenUsed, nil
+	t.tell(seen.Name, &seen)
 }
 
 // follows reports whether a node of that name is worth a record: one that is
 // known, or one more that can be a machine.
 func (t *Tracker) follows(name string) bool {
 	_, known := t.known[name]
-	return known || (IsName(name) && len(t.known) < maxNodes)
+	_, waits := t.news[name]
+	return known || waits || t.busy[name] || (IsName(name) && len(t.known)+len(t.fresh) < maxNodes)
 }
 
-func (t *Tracker) record(ctx context.Context, tx store.Tx, seen tenant.Node) (store.Node, bool, error) {
-	if err := lock(ctx, tx, t.cluster.ID); err != nil {
-		return store.Node{}, false, err // a deleted cluster keeps no nodes
-	}
-	last, err := tx.Nodes().ByName(ctx, t.cluster.ID, seen.Name)
-	isNew := errors.Is(err, fault.NotFound)
-	if err != nil && !isNew {
-		return last, false, err
-	}
-	now := t.deps.Now()
-	if isNew {
-		last = store.Node{ID: id.New[id.NodeKind](now, t.deps.Random()), ClusterID: t.cluster.ID, CreatedAt: now}
-	}
-	replaced := !isNew && last.UID != seen.UID
-	n := observe(last, seen, now)
-	if isNew {
-		err = tx.Nodes().Insert(ctx, n)
-	} else {
-		err = tx.Nodes().Update(ctx, n)
-	}
-	if err != nil {
-		return n, false, err
-	}
-	used := false
-	if isNew || replaced || n.Status == string(Ready) {
-		if used, err = t.deps.Registrar.Registered(ctx, tx, t.cluster, n); err != nil {
-			return n, false, err
-		}
-	}
-	if isNew || replaced {
-		if err := t.joined(ctx, tx, n); err != nil {
-			return n, false, err
-		}
-	}
-	return n, used, t.changed(ctx, tx, last, n, seen.ReadyMessage)
+// Gone takes in that the tenant has no such node any more.
+func (t *Tracker) Gone(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.drop(name)
 }
 
-func (t *Tracker) joined(ctx context.Context, tx store.Tx, n store.Node) error {
-	if err := t.history(ctx, tx, n, EventJoined, "", "", "The machine joined the cluster."); err != nil {
-		return err
+func (t *Tracker) drop(name string) {
+	if _, known := t.known[name]; known || t.busy[name] {
+		t.tell(name, nil)
+		return
 	}
-	return t.audit(ctx, tx, n, "joined", "The machine "+n.Name+" joined the cluster "+t.cluster.Name+".")
+	delete(t.news, name) // it came and went, and nobody has read of it
+	delete(t.fresh, name)
 }
 
-// changed writes the history of a change of status.
-func (t *Tracker) changed(ctx context.Context, tx store.Tx, last, n store.Node, why string) error {
-	if last.Status == n.Status {
-		return nil
-	}
-	message := "Node condition Ready changed to " + conditionOf(Status(n.Status)) + "."
-	if why != "" {
-		message += " " + text.Clip(why, maxMessage)
-	}
-	if err := t.history(ctx, tx, n, eventFor(Status(n.Status)), last.Status, n.Status, message); err != nil {
-		return err
-	}
-	if Status(n.Status) != Unknown {
-		return nil
-	}
-	return t.audit(ctx, tx, n, "offline", "The node "+n.Name+" of the cluster "+t.cluster.Name+" went offline.")
-}
-
-func conditionOf(s Status) string {
-	switch s {
-	case Ready:
-		return "True"
-	case NotReady:
-		return "False"
-	case Unknown:
-		return "Unknown"
-	case Pending:
-	}
-	return "unset"
-}
-
-func (t *Tracker) history(ctx context.Context, tx store.Tx, n store.Node, e EventType, before, after, message string) error {
-	return appendHistory(ctx, tx, t.deps.Now(), t.deps.Random, n, e, before, after, message)
-}
-
-func (t *Tracker) audit(ctx context.Context, tx store.Tx, n store.Node, action, message string) error {
-	return t.journal.WriteAs(ctx, tx, actor.Process(), aboutNode(t.cluster, n, action, message))
-}
-
-// lock makes whoever else writes the nodes of a cluster wait: a node's record
-// is replaced whole, and has no version by which a stale one would show.
-func lock(ctx context.Context, tx store.Tx, cluster id.Cluster) error {
-	_, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), cluster)
-	return err
-}
-
-// Gone records that the tenant has no such node any more.
-func (t *Tracker) Gone(ctx context.Context, name string) error {
-	n, ok := t.known[name]
-	if !ok {
-		return nil
-	}
-	err := t.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error { return t.remove(ctx, tx, n.ID) })
-	if err != nil {
-		return fmt.Errorf("record that a node is gone: %w", err)
-	}
-	delete(t.known, name)
-	return nil
-}
-
-// remove drops a snapshot and says so, unless somebody did already.
-func (t *Tracker) remove(ctx context.Context, tx store.Tx, i id.Node) error {
-	if err := lock(ctx, tx, t.cluster.ID); err != nil && !errors.Is(err, fault.NotFound) {
-		return err
-	}
-	n, err := tx.Nodes().Get(ctx, store.Everyone(), i)
-	if errors.Is(err, fault.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := tx.Nodes().Delete(ctx, i); err != nil {
-		return err
-	}
-	if err := t.history(ctx, tx, n, EventDeleted, n.Status, "", "The node was removed from the cluster."); err != nil {
-		return err
-	}
-	return t.audit(ctx, tx, n, "deleted", "The node "+n.Name+" was removed from the cluster "+t.cluster.Name+".")
-}
-
-// Synced records that the first list is complete: what it did not name is gone.
-func (t *Tracker) Synced(ctx context.Context) error {
+// Synced takes in that the first list is complete: what it did not name is gone.
+func (t *Tracker) Synced() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.listed == nil {
-		return nil // said already: nothing was listed since
+		return // said already: nothing was listed since
 	}
 	for name := range t.known {
 		if !t.listed[name] {
-			if err := t.Gone(ctx, name); err != nil {
-				return err
-			}
+			t.drop(name)
 		}
 	}
 	t.listed = nil
-	return nil
 }
 
-// Lost records that the tenant's API is out of reach: nobody knows how its
-// nodes are.
-func (t *Tracker) Lost(ctx context.Context) error {
-	err := t.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		err := lock(ctx, tx, t.cluster.ID)
+// tell puts news where it waits to be written.
+func (t *Tracker) tell(name string, seen *tenant.Node) {
+	if _, waits := t.news[name]; !waits {
+		t.queue = append(t.queue, name)
+	}
+	if _, known := t.known[name]; !known {
+		t.fresh[name] = true
+	}
+	t.news[name] = seen
+	if len(t.queue) > 2*len(t.news)+batchSize {
+		t.tidy()
+	}
+	t.came.Ring()
+}
+
+// tidy drops from the queue what is no news any more, or is named twice.
+func (t *Tracker) tidy() {
+	named := make(map[string]bool, len(t.news))
+	kept := t.queue[:0]
+	for _, name := range t.queue {
+		if _, waits := t.news[name]; waits && !named[name] {
+			named[name] = true
+			kept = append(kept, name)
+		}
+	}
+	clear(t.queue[len(kept):])
+	t.queue = kept
+}
+
+// Run writes what is seen until ctx ends or the store fails. After a write that
+// has used up a join token it calls used.
+func (t *Tracker) Run(ctx context.Context, used func()) error {
+	for {
+		came := t.came.C()
+		spent, wait, err := t.write(ctx)
+		if err != nil {
+			return err
+		}
+		if spent {
+			used()
+		}
+		switch {
+		case wait > 0:
+			came = nil // no news makes it sooner
+		case t.deps.Pace.owes():
+			wait = catchUp
+		default:
+			wait = idle
+		}
+		if !bell.Wait(ctx, came, wait) {
+			return ctx.Err()
+		}
+	}
+}
+
+const (
+	catchUp = 5 * time.Second // between two looks at what there is left to say
+	idle    = time.Hour
+)
+
+// Write writes what has been seen as far as the cluster's pace allows. It
+// reports whether a join token has been used up.
+func (t *Tracker) Write(ctx context.Context) (tokenUsed bool, err error) {
+	tokenUsed, _, err = t.write(ctx)
+	return tokenUsed, err
+}
+
+// write also returns how long to wait before the rest may be written; zero when
+// there is no rest.
+func (t *Tracker) write(ctx context.Context) (used bool, wait time.Duration, err error) {
+	for {
+		r, wait := t.take()
+		if len(r.order) == 0 {
+			return used, wait, nil
+		}
+		if err := r.commit(ctx); err != nil {
+			t.putBack(r)
+			return used, 0, fmt.Errorf("record nodes: %w", err)
+		}
+		used = used || r.used
+		t.settle(r)
+	}
+}
+
+// take returns the oldest news that may be written now. Where there is none,
+// it says for how long.
+func (t *Tracker) take() (r *record, wait time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.deps.Now()
+	r = &record{t: t, now: now, news: map[string]*tenant.Node{}, said: map[string]said{}}
+	owed := t.deps.Pace.due(now)
+	if len(t.news)+len(owed) == 0 {
+		return r, 0
+	}
+	most, wait := t.deps.Pace.batch(now, len(t.news)+len(owed))
+	t.tidy()
+	n := min(most, len(t.queue))
+	for _, name := range t.queue[:n] {
+		r.add(name, t.news[name])
+		t.busy[name] = true
+		delete(t.news, name)
+	}
+	t.queue = append(t.queue[:0], t.queue[n:]...)
+	for _, name := range owed {
+		if _, waits := t.news[name]; !waits && !t.busy[name] && len(r.order) < most {
+			r.order = append(r.order, name)
+		}
+	}
+	return r, wait
+}
+
+// putBack has news wait that could not be written, unless there is newer.
+func (t *Tracker) putBack(r *record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.busy)
+	for name, seen := range r.news {
+		if _, waits := t.news[name]; !waits {
+			t.tell(name, seen)
+		}
+	}
+}
+
+// settle remembers what has been written.
+func (t *Tracker) settle(r *record) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name := range r.news {
+		delete(t.known, name)
+		delete(t.fresh, name)
+	}
+	clear(t.busy)
+	for _, n := range r.rows {
+		t.known[n.Name] = markOf(n)
+	}
+	for name := range r.news {
+		_, waits := t.news[name]
+		if _, known := t.known[name]; waits && !known {
+			t.fresh[name] = true
+		}
+	}
+	for _, name := range r.gone {
+		t.deps.Pace.forget(name)
+	}
+}
+
+// Lose records that a cluster's API is out of reach: nobody knows how its nodes
+// are.
+func Lose(ctx context.Context, d TrackerDeps, cluster store.Cluster) error {
+	err := d.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		err := lock(ctx, tx, cluster.ID)
 		if errors.Is(err, fault.NotFound) {
 			return nil // with its nodes
 		}
 		if err != nil {
 			return err
 		}
-		all, err := tx.Nodes().OfCluster(ctx, t.cluster.ID)
+		all, err := tx.Nodes().OfCluster(ctx, cluster.ID)
 		if err != nil {
 			return err
 		}
-		for _, n := range all {
-			if err := t.lose(ctx, tx, n); err != nil {
-				return err
-			}
+		now := d.Now()
+		n, err := tx.Nodes().Lose(ctx, cluster.ID, string(Unknown), now)
+		if err != nil || n == 0 {
+			return err
 		}
-		return nil
+		d.Pace.rows.Spend(now, float64(n)/lossesPerRow)
+		return tx.NodeEvents().Append(ctx, losses(d, all, now)...)
 	})
 	if err != nil {
 		return fmt.Errorf("record nodes as unknown: %w", err)
 	}
-	return t.reload(ctx)
+	return nil
 }
 
-func (t *Tracker) lose(ctx context.Context, tx store.Tx, n store.Node) error {
-	if n.Status == string(Unknown) {
-		return nil
+// losses is the history of nodes that nobody can see any more.
+func losses(d TrackerDeps, all []store.Node, now time.Time) (out []store.NodeEvent) {
+	for _, n := range all {
+		if n.Status == string(Unknown) {
+			continue
+		}
+		if ok, unsaid := d.Pace.speak(n.Name, n.Status, false, now); ok {
+			out = append(out, entry(now, d.Random, n, EventOffline, n.Status, string(Unknown), "The cluster's API is out of reach."+more(unsaid)))
+		}
 	}
-	now, last := t.deps.Now(), n
-	n.Status, n.OfflineAt, n.UpdatedAt = string(Unknown), &now, now
-	if err := tx.Nodes().Update(ctx, n); err != nil {
-		return err
-	}
-	return t.history(ctx, tx, n, EventOffline, last.Status, n.Status, "The cluster's API is out of reach.")
+	return out
 }

@@ -143,11 +143,11 @@ func TestANodeIsNotRecordedWithoutItsToken(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.registrar.fails = errors.New("no")
-	if _, err := w.tracker.Saw(t.Context(), machine("w1", tenant.True)); !errors.Is(err, w.registrar.fails) || len(w.all(t)) != 0 {
+	if err := w.see(t, machine("w1", tenant.True)); !errors.Is(err, w.registrar.fails) || len(w.all(t)) != 0 {
 		t.Errorf("got %v, %d nodes", err, len(w.all(t)))
 	}
 	w.registrar.fails = nil
-	w.saw(t, machine("w1", tenant.True)) // tried again: not taken for known
+	w.write(t) // tried again: neither lost nor taken for known
 	if len(w.all(t)) != 1 {
 		t.Error("the node is missing")
 	}
@@ -158,14 +158,14 @@ func TestANodeThatIsGoneIsRemovedOnce(t *testing.T) {
 	w := newWorld(t)
 	w.saw(t, machine("w1", tenant.True))
 	for range 2 {
-		if err := w.tracker.Gone(t.Context(), "w1"); err != nil {
+		if err := w.gone(t, "w1"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if len(w.all(t)) != 0 || last(w.history(t)) != "deleted: ready>" || last(w.audit(t)) != "node/deleted success by system" || len(w.audit(t)) != 2 {
 		t.Errorf("%d nodes, %v, %v", len(w.all(t)), w.history(t), w.audit(t))
 	}
-	if err := w.tracker.Gone(t.Context(), "never there"); err != nil {
+	if err := w.gone(t, "never there"); err != nil {
 		t.Error(err)
 	}
 	w.saw(t, machine("w1", tenant.True))
@@ -186,7 +186,7 @@ func TestAFirstListDropsWhatVanishedMeanwhile(t *testing.T) {
 		t.Fatal("dropped before the list was complete")
 	}
 	for range 2 { // a second word of completeness has listed nothing
-		if err := w.tracker.Synced(t.Context()); err != nil {
+		if err := w.synced(t); err != nil {
 			t.Fatal(err)
 		}
 		if all := w.all(t); len(all) != 1 || all[0].Name != "w2" {
@@ -205,7 +205,7 @@ func TestATenantOutOfReachMakesItsNodesUnknown(t *testing.T) {
 	w.saw(t, machine("w2", tenant.False))
 	w.saw(t, machine("w3", tenant.Unknown))
 	w.Move(time.Minute)
-	if err := w.tracker.Lost(t.Context()); err != nil {
+	if err := w.lost(t); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range w.all(t) {
@@ -217,7 +217,7 @@ func TestATenantOutOfReachMakesItsNodesUnknown(t *testing.T) {
 		t.Errorf("history %v", h)
 	}
 	before := coretest.Dump(w.store)
-	if err := w.tracker.Lost(t.Context()); err != nil || coretest.Dump(w.store) != before {
+	if err := w.lost(t); err != nil || coretest.Dump(w.store) != before {
 		t.Errorf("lost again: %v", err)
 	}
 	w.saw(t, machine("w1", tenant.True))
@@ -236,11 +236,11 @@ func TestADeletedClusterKeepsNoNodes(t *testing.T) {
 		return errors.Join(err, tx.Clusters().Update(ctx, &c))
 	})
 	before := coretest.Dump(w.store)
-	_, err := w.tracker.Saw(t.Context(), machine("w2", tenant.True))
+	err := w.see(t, machine("w2", tenant.True))
 	if !errors.Is(err, fault.NotFound) || coretest.Dump(w.store) != before {
 		t.Errorf("saw: %v", err)
 	}
-	if err := w.tracker.Lost(t.Context()); err != nil || coretest.Dump(w.store) != before {
+	if err := w.lost(t); err != nil || coretest.Dump(w.store) != before {
 		t.Errorf("lost: %v", err)
 	}
 }
@@ -255,7 +255,7 @@ func TestAHostileTenantIsKeptInBounds(t *testing.T) {
 		CPUAllocatableMilli: 1 << 62, MemoryAllocatableBytes: -1, EphemeralStorageAllocatable: 1<<63 - 1,
 	}
 	for i := range 10_000 {
-		m.Labels[fmt.Sprintf("label-%05d", i)] = ""
+		m.Labels[fmt.Sprintf("label-%05d", i)] = strings.Repeat("x", i%100)
 	}
 	w.saw(t, m)
 	n := w.node(t, "w1")
@@ -266,6 +266,13 @@ func TestAHostileTenantIsKeptInBounds(t *testing.T) {
 	}
 	if len(n.Labels) > 256 || n.Labels["fine"] != "fine" || n.Labels["x"] != "" || n.CPUAllocatableMilli > 1<<48 || n.MemoryAllocatableBytes != 0 {
 		t.Errorf("%d labels, %d, %d", len(n.Labels), n.CPUAllocatableMilli, n.MemoryAllocatableBytes)
+	}
+	size := 0
+	for k, v := range n.Labels {
+		size += len(k) + len(v)
+	}
+	if size > 8<<10 || len(n.Labels) < 100 {
+		t.Errorf("%d labels of %d bytes are kept", len(n.Labels), size)
 	}
 	if size := len(coretest.Dump(w.store)); size > 40_000 {
 		t.Errorf("the store holds %d bytes", size)
@@ -282,7 +289,7 @@ func TestNodesThatKubernetesWouldNotTakeAreNotShown(t *testing.T) {
 	w := newWorld(t)
 	before := coretest.Dump(w.store)
 	for _, name := range []string{"", "UPPER", "a b", "nul\x00", "\xff", "-a", "a-", strings.Repeat("a", 254), "a\n", "<script>"} {
-		if _, err := w.tracker.Saw(t.Context(), machine(name, tenant.True)); err != nil {
+		if err := w.see(t, machine(name, tenant.True)); err != nil {
 			t.Errorf("%.10q: %v", name, err)
 		}
 		if nodes.IsName(name) {
@@ -325,14 +332,14 @@ func TestAClusterShowsNoMoreNodesThanKubernetesSupports(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.saw(t, machine("w1", tenant.True))
-	full, err := nodes.Track(t.Context(), nodes.TrackerDeps{Store: crowd{w.store}, Registrar: w.registrar, Now: w.Now, Random: w.random}, w.cluster)
+	full, err := nodes.Track(t.Context(), nodes.TrackerDeps{Store: crowd{w.store}, Registrar: w.registrar, Now: w.Now, Random: w.random, Pace: w.pace}, w.cluster)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := full.Saw(t.Context(), machine("one-more", tenant.True)); err != nil || len(w.all(t)) != 1 {
+	if err := see(t, full, machine("one-more", tenant.True)); err != nil || len(w.all(t)) != 1 {
 		t.Errorf("%d nodes, %v", len(w.all(t)), err)
 	}
-	if _, err := full.Saw(t.Context(), machine("w1", tenant.False)); err != nil || w.node(t, "w1").Status != "not_ready" {
+	if err := see(t, full, machine("w1", tenant.False)); err != nil || w.node(t, "w1").Status != "not_ready" {
 		t.Errorf("a known one is not followed any more: %v", err)
 	}
 }

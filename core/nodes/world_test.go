@@ -36,6 +36,7 @@ type world struct {
 	me        id.User
 	ctx       context.Context //nolint:containedctx // who asks, in every test
 	cluster   store.Cluster
+	pace      *nodes.Pace
 	tracker   *nodes.Tracker
 }
 
@@ -56,7 +57,7 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{
 		Clock: coretest.NewClock(), store: memstore.New(), planes: &coretest.Planes{}, connector: memtenant.New(),
-		registrar: &registrar{}, random: coretest.Random(), me: coretest.NewUser(),
+		registrar: &registrar{}, random: coretest.Random(), me: coretest.NewUser(), pace: nodes.NewPace(),
 	}
 	w.ctx = coretest.As(t.Context(), w.me, actor.User)
 	w.Service = w.over(t, w.store)
@@ -83,11 +84,15 @@ func (w *world) over(t *testing.T, s store.Store) *nodes.Service {
 
 func (w *world) track(t *testing.T) *nodes.Tracker {
 	t.Helper()
-	out, err := nodes.Track(t.Context(), nodes.TrackerDeps{Store: w.store, Registrar: w.registrar, Now: w.Now, Random: w.random}, w.cluster)
+	out, err := nodes.Track(t.Context(), w.deps(), w.cluster)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+func (w *world) deps() nodes.TrackerDeps {
+	return nodes.TrackerDeps{Store: w.store, Registrar: w.registrar, Now: w.Now, Random: w.random, Pace: w.pace}
 }
 
 func (w *world) tx(t *testing.T, do func(context.Context, store.Tx) error) {
@@ -110,11 +115,42 @@ func (w *world) saw(t *testing.T, n tenant.Node) bool {
 	t.Helper()
 	w.Move(time.Second)
 	w.inside.PutNode(n)
-	used, err := w.tracker.Saw(t.Context(), n)
+	w.tracker.Saw(n)
+	used, err := w.tracker.Write(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return used
+}
+
+// see shows the tracker a node; the store may fail.
+func (w *world) see(t *testing.T, n tenant.Node) error { return see(t, w.tracker, n) }
+
+func see(t *testing.T, to *nodes.Tracker, n tenant.Node) error {
+	to.Saw(n)
+	_, err := to.Write(t.Context())
+	return err
+}
+
+func (w *world) gone(t *testing.T, name string) error {
+	w.tracker.Gone(name)
+	_, err := w.tracker.Write(t.Context())
+	return err
+}
+
+func (w *world) synced(t *testing.T) error {
+	w.tracker.Synced()
+	_, err := w.tracker.Write(t.Context())
+	return err
+}
+
+// lost has the platform lose sight of the tenant; a new tracker follows it when
+// it is back.
+func (w *world) lost(t *testing.T) error {
+	t.Helper()
+	err := nodes.Lose(t.Context(), w.deps(), w.cluster)
+	w.tracker = w.track(t)
+	return err
 }
 
 func (w *world) node(t *testing.T, name string) (n store.Node) {

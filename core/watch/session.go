@@ -11,6 +11,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/rate"
 	"github.com/kubebyon/kubebyon/core/nodes"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -24,6 +25,7 @@ const (
 	glance       = 10 * time.Millisecond
 	firstBackoff = 200 * time.Millisecond
 	lastBackoff  = 10 * time.Second
+	steady       = 10 * time.Second // that a watch lasts
 	probeEvery   = 10 * time.Second
 	probeTimeout = 5 * time.Second
 	tidyTimeout  = 20 * time.Second
@@ -37,23 +39,28 @@ type session struct {
 
 	silentSince time.Time // zero while the tenant answers
 	lost        bool      // the silence has been written down
-	met         bool      // the tenant has answered this session before
+	met         bool      // the tenant has been followed by this session before
 	backoff     time.Duration
+	pace        *nodes.Pace // of what the tenant costs the store, however often its watch ends
+	chatter     *rate.Bucket
 }
 
 func newSession(d Deps, c id.Cluster) *session {
-	return &session{deps: d, log: d.Log.With("cluster", c.String()), cluster: c, backoff: firstBackoff}
+	return &session{
+		deps: d, log: d.Log.With("cluster", c.String()), cluster: c, backoff: firstBackoff, pace: nodes.NewPace(),
+		chatter: rate.New(20, 0.1), // lines in the log that a tenant causes
+	}
 }
 
 // run follows the cluster until ctx ends or the cluster is no more.
 func (s *session) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := s.attend(ctx)
-		if ctx.Err() != nil {
+		followed, err := s.attend(ctx)
+		if ctx.Err() != nil || errors.Is(err, errOver) {
 			return
 		}
-		if errors.Is(err, errOver) {
-			return
+		if followed >= steady { // not before: a tenant that ends every watch is not asked for its lists all the time
+			s.backoff = firstBackoff
 		}
 		level := slog.LevelDebug
 		if s.backoff == lastBackoff && !s.lost { // it answers, and yet cannot be followed
@@ -99,26 +106,37 @@ func (s *session) pause() time.Duration {
 
 var errOver = errors.New("the cluster is no more")
 
-// attend connects, says so, and follows until something breaks.
-func (s *session) attend(ctx context.Context) error {
+// attend connects and follows until something breaks; it says for how long it
+// did, from the moment at which the tenant's lists were in.
+func (s *session) attend(ctx context.Context) (followed time.Duration, err error) {
 	in, err := s.greet(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	rec, err := s.reached(ctx)
+	rec, err := s.read(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	s.silentSince, s.lost, s.met = time.Time{}, false, true
-	s.tidy(ctx, in)
-	return s.follow(ctx, in, rec)
+	v, err := s.visit(ctx, in, rec)
+	if err != nil {
+		return 0, err
+	}
+	err = v.run(ctx)
+	if since := v.synced.Load(); since != nil {
+		followed = s.deps.Now().Sub(*since)
+	}
+	return followed, err
+}
+
+func (s *session) read(ctx context.Context) (rec store.Cluster, err error) {
+	return s.change(ctx, func(*clusters.Cluster) bool { return false })
 }
 
 // tidy is best effort: a tenant may refuse, and is followed all the same.
 func (s *session) tidy(ctx context.Context, in tenant.Tenant) {
 	short, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
-	if err := s.deps.Tokens.Tidy(short, s.cluster, in); err != nil && ctx.Err() == nil {
+	if err := s.deps.Tokens.Tidy(short, s.cluster, in); err != nil && ctx.Err() == nil && s.chatter.Take(s.deps.Now(), 1) {
 		s.log.WarnContext(ctx, "leftover join tokens not removed", "err", err)
 	}
 }
@@ -139,11 +157,6 @@ func (s *session) greet(ctx context.Context) (tenant.Tenant, error) {
 		return nil, err
 	}
 	return in, in.PrepareJoin(ctx)
-}
-
-// reached writes down that the tenant answers, where that is news.
-func (s *session) reached(ctx context.Context) (rec store.Cluster, err error) {
-	return s.change(ctx, func(c *clusters.Cluster) bool { return c.Reach(s.deps.Now()) })
 }
 
 // change edits the cluster's record and writes it if edit says so.
@@ -174,77 +187,6 @@ func (s *session) change(ctx context.Context, edit func(*clusters.Cluster) bool)
 	return rec, err
 }
 
-// follow hands on what the tenant's watch sees, and probes the tenant beside it.
-func (s *session) follow(ctx context.Context, in tenant.Tenant, rec store.Cluster) error {
-	tracker, err := nodes.Track(ctx, s.trackerDeps(), rec)
-	if err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		stop(s.probe(ctx, in))
-	}()
-	err = in.Watch(ctx, func(c tenant.Change) error { return s.saw(ctx, in, tracker, c) })
-	stop(nil)
-	<-done
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return err
-}
-
-func (s *session) trackerDeps() nodes.TrackerDeps {
-	return nodes.TrackerDeps{Store: s.deps.Store, Registrar: s.deps.Tokens, Now: s.deps.Now, Random: s.deps.Random}
-}
-
-// probe asks the tenant for its health until ctx ends or it does not answer.
-func (s *session) probe(ctx context.Context, in tenant.Tenant) error {
-	for bell.Wait(ctx, nil, probeEvery) {
-		short, cancel := context.WithTimeout(ctx, probeTimeout)
-		_, err := in.Probe(short)
-		cancel()
-		if err == nil {
-			_, err = s.reached(ctx)
-		}
-		if err != nil {
-			return err
-		}
-		s.tidy(ctx, in)
-	}
-	return ctx.Err()
-}
-
-func (s *session) saw(ctx context.Context, in tenant.Tenant, tracker *nodes.Tracker, c tenant.Change) error {
-	switch {
-	case c.Node != nil:
-		used, err := tracker.Saw(ctx, *c.Node)
-		if err == nil && used {
-			s.tidy(ctx, in)
-		}
-		return err
-	case c.Gone != "":
-		return tracker.Gone(ctx, c.Gone)
-	case c.Request != nil:
-		return s.decide(ctx, in, *c.Request)
-	case c.Synced:
-		s.backoff = firstBackoff // not before: a tenant whose list cannot be taken in is not asked for it all the time
-		return tracker.Synced(ctx)
-	}
-	return nil
-}
-
-func (s *session) decide(ctx context.Context, in tenant.Tenant, r tenant.JoinRequest) error {
-	v, err := s.deps.Tokens.Decide(ctx, s.cluster, r)
-	if err != nil || !v.Ours {
-		return err
-	}
-	s.log.InfoContext(ctx, "a machine asks to join", "node", r.NodeName, "approved", v.Approve, "reason", v.Reason)
-	return in.DecideJoin(ctx, r.Name, v.Approve, v.Reason)
-}
-
 // missed writes down that the tenant is silent, once it has been for a while. A
 // session that has not met it does so at once: what is on record is from before,
 // and may be long untrue.
@@ -273,10 +215,7 @@ func (s *session) lose(ctx context.Context, why error) error {
 		return nil
 	}
 	s.log.WarnContext(ctx, "cluster unreachable", "reason", message)
-	tracker, err := nodes.Track(ctx, s.trackerDeps(), rec)
-	if err == nil {
-		err = tracker.Lost(ctx)
-	}
+	err = nodes.Lose(ctx, s.trackerDeps(), rec)
 	s.lost = err == nil
 	return err
 }
@@ -294,4 +233,8 @@ func (s *session) diagnose(ctx context.Context, why error) (message string, fail
 		return seen.Reason, true
 	}
 	return message, false
+}
+
+func (s *session) trackerDeps() nodes.TrackerDeps {
+	return nodes.TrackerDeps{Store: s.deps.Store, Registrar: s.deps.Tokens, Now: s.deps.Now, Random: s.deps.Random, Pace: s.pace}
 }

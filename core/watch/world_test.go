@@ -186,6 +186,9 @@ type hosts struct {
 	hang               map[id.Cluster]bool // calls do not return by themselves
 	deaf               map[id.Cluster]bool // and open watches show nothing
 	refuse             map[id.Cluster]bool // to change objects of the platform
+	mute               map[id.Cluster]bool // to list anything
+	brief              map[id.Cluster]bool // watches end as soon as the lists are in
+	slow               time.Duration       // that each decision takes
 }
 
 func (h *hosts) set(of *map[id.Cluster]bool, c id.Cluster, on bool) {
@@ -241,9 +244,24 @@ func (h host) Watch(ctx context.Context, sink func(tenant.Change) error) error {
 		return err
 	}
 	h.h.watches.Add(1)
+	if h.h.has(&h.h.mute, h.c) {
+		return fault.Unavailable.New("cluster_access_refused", "The cluster does not let the platform list nodes.")
+	}
+	if h.h.has(&h.h.brief, h.c) {
+		return h.Tenant.Watch(ctx, func(c tenant.Change) error {
+			if err := sink(c); err != nil || !c.Synced {
+				return err
+			}
+			time.Sleep(50 * time.Millisecond)
+			return fault.Unavailable.New("cluster_unreachable", "The watch ended.")
+		})
+	}
 	h.h.following.Add(1)
 	defer h.h.following.Add(-1)
 	if h.h.has(&h.h.deaf, h.c) {
+		if err := sink(tenant.Change{Synced: true}); err != nil {
+			return err
+		}
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -260,6 +278,9 @@ func (h host) DeleteBootstrapToken(ctx context.Context, i string) error {
 func (h host) DecideJoin(ctx context.Context, r string, approve bool, reason string) error {
 	if err := h.refuses(); err != nil {
 		return err
+	}
+	if h.h.slow > 0 {
+		time.Sleep(h.h.slow)
 	}
 	return h.Tenant.DecideJoin(ctx, r, approve, reason)
 }

@@ -94,14 +94,22 @@ type Nodes interface {
 	Get(ctx context.Context, s Scope, n id.Node) (Node, error)
 	// ByName fails with fault.NotFound.
 	ByName(ctx context.Context, c id.Cluster, name string) (Node, error)
+	// ByNames returns those of the named nodes that a cluster has, by name.
+	ByNames(ctx context.Context, c id.Cluster, names []string) ([]Node, error)
 	// OfCluster returns all nodes of a cluster, by name.
 	OfCluster(ctx context.Context, c id.Cluster) ([]Node, error)
 	// Insert fails with fault.Conflict if the cluster has a node of that name.
 	Insert(ctx context.Context, n Node) error
 	// Update replaces the row with n.ID; fault.NotFound.
 	Update(ctx context.Context, n Node) error
-	// Delete removes a snapshot; one that is gone is not an error.
-	Delete(ctx context.Context, n id.Node) error
+	// Put inserts the nodes whose ID is new and replaces the others, all in one
+	// statement. No ID comes twice. It fails like Insert.
+	Put(ctx context.Context, ns ...Node) error
+	// Lose sets Status, and OfflineAt and UpdatedAt to at, on all nodes of a
+	// cluster that have another Status, in one statement. It returns how many.
+	Lose(ctx context.Context, c id.Cluster, status string, at time.Time) (int, error)
+	// Delete removes snapshots; one that is gone is not an error.
+	Delete(ctx context.Context, ns ...id.Node) error
 	// DeleteOfCluster removes all snapshots of a cluster.
 	DeleteOfCluster(ctx context.Context, c id.Cluster) (int, error)
 	List(ctx context.Context, s Scope, f NodeFilter, q page.Query) (page.Of[Node], error)

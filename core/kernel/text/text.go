@@ -11,7 +11,7 @@ import (
 // store takes.
 func Clip(s string, n int) string {
 	if len(s) > n {
-		s = s[:n]
+		s = strings.Clone(s[:n]) // or the short text would keep the long one in memory
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(s, ""), "\x00", "")
 }

@@ -275,6 +275,92 @@ var nodes = checks{
 			return errors.Join(err, emptyErr)
 		})
 	},
+	"NodesArePutAllAtOnce": func(w *world) {
+		c, other := w.cluster(w.user()), w.cluster(w.user())
+		old, untouched := w.node(c), w.node(c)
+		twin := w.node(other, func(n *store.Node) { n.Name = untouched.Name })
+		fresh, changed := w.newNode(c), w.newNode(c, func(n *store.Node) { n.ID, n.CreatedAt, n.Name = old.ID, old.CreatedAt, "renamed" })
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			w.must(tx.Nodes().Put(ctx))
+			return tx.Nodes().Put(ctx, fresh, changed)
+		})
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			for _, want := range []store.Node{fresh, changed, untouched, twin} {
+				got, err := tx.Nodes().Get(ctx, store.Everyone(), want.ID)
+				w.must(err)
+				same(w, got, want)
+			}
+			return nil
+		})
+		clash := w.newNode(c, func(n *store.Node) { n.Name = untouched.Name })
+		w.conflict(w.try(func(ctx context.Context, tx store.Tx) error { return tx.Nodes().Put(ctx, w.newNode(c), clash) }), "node_exists")
+		bad := w.newNode(c, func(n *store.Node) { n.Labels = map[string]string{"a": "\x00"} })
+		w.fails(w.try(func(ctx context.Context, tx store.Tx) error { return tx.Nodes().Put(ctx, w.newNode(c), bad) }), fault.Invalid, fault.ValidationFailed)
+		w.listsNodes("after refusals", store.Everyone(), store.NodeFilter{}, fresh, changed, untouched, twin)
+		var many []store.Node
+		for range 1000 {
+			many = append(many, w.newNode(other))
+		}
+		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Nodes().Put(ctx, many...) })
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			all, err := tx.Nodes().OfCluster(ctx, other.ID)
+			is(w, "nodes", len(all), 1001)
+			return err
+		})
+	},
+	"NodesAreFoundByTheirNames": func(w *world) {
+		c, other := w.cluster(w.user()), w.cluster(w.user())
+		named := func(c store.Cluster, name string) store.Node {
+			return w.node(c, func(n *store.Node) { n.Name = name })
+		}
+		b, a := named(c, "b"), named(c, "a")
+		named(c, "c")
+		named(other, "a")
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			got, err := tx.Nodes().ByNames(ctx, c.ID, []string{"b", "a", "A", "nobody"})
+			w.must(err)
+			is(w, "found", len(got), 2)
+			same(w, got[0], a)
+			same(w, got[1], b)
+			got, err = tx.Nodes().ByNames(ctx, c.ID, nil)
+			is(w, "found without names", len(got), 0)
+			return err
+		})
+	},
+	"LostNodesAreMarkedTogether": func(w *world) {
+		c, other := w.cluster(w.user()), w.cluster(w.user())
+		with := func(c store.Cluster, status string) store.Node {
+			return w.node(c, func(n *store.Node) { n.Status = status })
+		}
+		a, b, gone, far := with(c, "ready"), with(c, "pending"), with(c, "unknown"), with(other, "ready")
+		at := after(time.Hour + time.Microsecond)
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			n, err := tx.Nodes().Lose(ctx, c.ID, "unknown", at)
+			is(w, "lost", n, 2)
+			return err
+		})
+		at = after(time.Hour)
+		for _, n := range []*store.Node{&a, &b} {
+			n.Status, n.OfflineAt, n.UpdatedAt = "unknown", &at, at
+		}
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			for _, want := range []store.Node{a, b, gone, far} {
+				got, err := tx.Nodes().Get(ctx, store.Everyone(), want.ID)
+				w.must(err)
+				same(w, got, want)
+			}
+			return nil
+		})
+	},
+	"NodesAreDeletedTogether": func(w *world) {
+		c := w.cluster(w.user())
+		a, b, kept := w.node(c), w.node(c), w.node(c)
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			w.must(tx.Nodes().Delete(ctx))
+			return tx.Nodes().Delete(ctx, a.ID, newID[id.NodeKind](w), b.ID)
+		})
+		w.listsNodes("left", store.Everyone(), store.NodeFilter{}, kept)
+	},
 	"NodesOfAClusterGoTogether": func(w *world) {
 		u := w.user()
 		c, other := w.cluster(u), w.cluster(u)
