@@ -2,7 +2,6 @@ package bunstore
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -142,19 +141,6 @@ func (s leases) Acquire(ctx context.Context, names []string, holder string, now,
 		return nil, nil
 	}
 	return got, err
-}
-
-func (s leases) Holders(ctx context.Context, names []string, now time.Time) (map[string]string, error) {
-	out := map[string]string{}
-	if err := errors.Join(s.reads(), plain(names...)); err != nil || len(names) == 0 {
-		return out, err
-	}
-	var rows []leaseRow
-	err := s.db.NewSelect().Model(&rows).Where("l.name IN (?)", bun.List(names)).Where("l.held_until > ?", at(now)).Scan(ctx)
-	for _, r := range rows {
-		out[r.Name] = r.Holder
-	}
-	return out, err
 }
 
 func (s leases) Release(ctx context.Context, names []string, holder string) error {

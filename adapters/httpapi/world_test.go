@@ -475,11 +475,12 @@ func (w *world) node(cluster, name string) string {
 		if err != nil {
 			return err
 		}
-		track, err := nodes.Track(ctx, nodes.TrackerDeps{Store: once{tx, w.store}, Registrar: nobody{}, Now: w.clock.now, Random: w.random.id}, c)
+		track, err := nodes.Track(ctx, nodes.TrackerDeps{Store: once{tx, w.store}, Registrar: nobody{}, Now: w.clock.now, Random: w.random.id, Pace: nodes.NewPace()}, c)
 		if err != nil {
 			return err
 		}
-		if _, err := track.Saw(ctx, seen); err != nil {
+		track.Saw(seen)
+		if _, err := track.Write(ctx); err != nil {
 			return err
 		}
 		n, err := tx.Nodes().ByName(ctx, of, name)

@@ -151,22 +151,6 @@ func (s leases) Acquire(ctx context.Context, names []string, holder string, now,
 	return got, nil
 }
 
-func (s leases) Holders(ctx context.Context, names []string, now time.Time) (map[string]string, error) {
-	out := map[string]string{}
-	if err := s.u.reads(ctx); err != nil {
-		return out, err
-	}
-	if err := plain(names...); err != nil {
-		return out, err
-	}
-	for _, name := range names {
-		if l, taken := s.u.leases.get(name); taken && l.Until.After(now.Truncate(time.Millisecond)) {
-			out[name] = l.Holder
-		}
-	}
-	return out, nil
-}
-
 func (s leases) Release(ctx context.Context, names []string, holder string) error {
 	if err := s.u.writes(ctx); err != nil {
 		return err

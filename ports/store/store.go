@@ -124,8 +124,6 @@ type Leases interface {
 	// free, has run out at now, or is holder's already; it returns those that
 	// holder now has. Two transactions never both get the same one.
 	Acquire(ctx context.Context, names []string, holder string, now, until time.Time) ([]string, error)
-	// Holders tells who holds those of the named leases that have not run out.
-	Holders(ctx context.Context, names []string, now time.Time) (map[string]string, error)
 	// Release gives back what holder holds; names that it does not hold are ignored.
 	Release(ctx context.Context, names []string, holder string) error
 	// Living returns the leases whose names begin with prefix and that have not

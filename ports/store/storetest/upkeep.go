@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -393,24 +392,6 @@ var leases = checks{
 		w.living("", after(term), "X/4=b x/10=b x/3=b y=b 🙂/1=b")
 		for _, prefix := range []string{"%", "x_", "_/", "x//", "z", "x/1="} {
 			w.living(prefix, start, "")
-		}
-	},
-	"LeaseTellsItsHolderUntilItRunsOut": func(w *world) {
-		w.acquire("a", start, "x y", "x y")
-		w.acquire("b", start, "z", "z")
-		for _, ask := range []struct {
-			at   time.Duration
-			want map[string]string
-		}{
-			{0, map[string]string{"x": "a", "z": "b"}}, {term - time.Millisecond, map[string]string{"x": "a", "z": "b"}}, {term, map[string]string{}},
-		} {
-			w.read(func(ctx context.Context, tx store.Tx) error {
-				got, err := tx.Leases().Holders(ctx, []string{"x", "z", "nobody"}, after(ask.at))
-				if !maps.Equal(got, ask.want) {
-					w.Errorf("after %v: got %v, want %v", ask.at, got, ask.want)
-				}
-				return err
-			})
 		}
 	},
 	"LeaseHasOneHolderAtOnce": func(w *world) {
