@@ -52,10 +52,11 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(req.URL.Path, "/admin/activities") {
 		r.ledger.record("audit events", r.source, body)
 	}
+	private := resp.Header.Get("Cache-Control") == "no-store"
 	for name, values := range resp.Header {
-		r.ledger.record("answer's header "+name+" of "+route, r.source, []byte(strings.Join(values, "\n")))
+		r.ledger.recordAnswer("answer's header "+name+" of "+route, r.source, []byte(strings.Join(values, "\n")), private)
 	}
-	r.ledger.record("answer to "+route, r.source, []byte(resp.Status+"\n"+string(body)))
+	r.ledger.recordAnswer("answer to "+route, r.source, []byte(resp.Status+"\n"+string(body)), private)
 	return resp, nil
 }
 
@@ -67,7 +68,7 @@ func (l *ledger) watchProcesses(t *testing.T, root string) (stop func() (rounds,
 	rounds, looks, known := 0, map[string]int{}, map[[32]byte]bool{}
 	go func() {
 		defer close(done)
-		for tick := time.NewTicker(3 * time.Millisecond); ; {
+		for tick := time.NewTicker(10 * time.Millisecond); ; {
 			select {
 			case <-quit:
 				tick.Stop()

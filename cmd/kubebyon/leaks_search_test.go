@@ -50,6 +50,7 @@ type hit struct {
 type evidence struct {
 	place, source string
 	text          []byte
+	mayBeCached   bool
 }
 
 func newLedger() *ledger {
@@ -273,13 +274,22 @@ func isPart(b byte) bool {
 func (l *ledger) record(place, source string, text []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.evidence = append(l.evidence, evidence{place, source, bytes.Clone(text)})
+	l.evidence = append(l.evidence, evidence{place: place, source: source, text: bytes.Clone(text)})
+}
+
+// recordAnswer is record for what a browser or a proxy may keep.
+func (l *ledger) recordAnswer(place, source string, text []byte, private bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.evidence = append(l.evidence, evidence{place: place, source: source, text: bytes.Clone(text), mayBeCached: !private})
 }
 
 func (l *ledger) lookAtEvidence() (n int) {
 	s := l.search()
 	for _, e := range l.evidence {
-		l.look(s, e)
+		if l.look(s, e) && e.mayBeCached {
+			l.exposed[e.place] = e.place + " holds a secret, and does not say that it must not be cached"
+		}
 	}
 	return len(l.evidence)
 }
@@ -300,7 +310,7 @@ func (l *ledger) sweep(t testing.TB, source, root string, name func(rel string) 
 		if err != nil {
 			return err
 		}
-		l.look(s, evidence{"name of a file", source, []byte(rel)})
+		l.look(s, evidence{place: "name of a file", source: source, text: []byte(rel)})
 		if !d.Type().IsRegular() {
 			return nil
 		}
@@ -308,7 +318,7 @@ func (l *ledger) sweep(t testing.TB, source, root string, name func(rel string) 
 		if os.IsNotExist(err) {
 			return nil
 		}
-		if err == nil && l.look(s, evidence{name(rel), source + " " + rel, text}) {
+		if err == nil && l.look(s, evidence{place: name(rel), source: source + " " + rel, text: text}) {
 			l.expose(path, source+" "+rel)
 		}
 		return err

@@ -564,8 +564,11 @@ func (r *leakRun) repeat(at string, body object) object {
 func (r *leakRun) clusters() (id, leaky string) {
 	r.t.Helper()
 	id = r.repeat("/api/console/clusters", object{"name": "demo"})["cluster"].(object)["id"].(string)
-	r.admin.must("POST", "/api/console/clusters/"+id+"/kubeconfig", object{"password": r.adminPassword()}, http.StatusConflict)
-	r.admin.must("POST", "/api/console/clusters/"+id+"/join-token", object{}, http.StatusConflict)
+	for at, body := range map[string]object{"/kubeconfig": {"password": r.adminPassword()}, "/join-token": {"ttl_seconds": 1}} { // too early
+		if status, out, err := r.admin.call("POST", "/api/console/clusters/"+id+at, body); err != nil || status >= 500 {
+			r.t.Errorf("POST %s of a cluster that has just been asked for: %d %v %v", at, status, out, err)
+		}
+	}
 	leaky = r.admin.createCluster("leaky")
 	r.admin.awaitReachable(id, 2*time.Minute)
 	r.admin.must("PUT", "/api/console/clusters/"+id, object{"workload_cpu_limit_milli_cores": 2500}, http.StatusOK)
@@ -658,6 +661,9 @@ func (r *leakRun) join(id string) (value string) {
 	out := r.repeat("/api/console/clusters/"+id+"/join-token", object{"ttl_seconds": 600})["token"].(object)
 	value = out["value"].(string)
 	r.ledger.keepCredential(joinTokenValue, value)
+	if kept := r.database.texts(r.t, "SELECT operation FROM replies"); len(kept) != 2 {
+		r.t.Errorf("of two answers that may be asked for again, the database has %v", kept)
+	}
 	r.keepBootstrap(script("/join?token="+value, http.StatusOK))
 	r.admin.must("HEAD", "/join?token="+value, nil, http.StatusOK)
 
@@ -718,9 +724,12 @@ func (r *leakRun) useCluster() {
 
 func (r *leakRun) nodes(id string) {
 	r.t.Helper()
-	list := r.admin.must("GET", "/api/console/nodes?cluster_id="+id, nil, http.StatusOK)["nodes"].([]any)
-	if len(list) != 1 {
-		r.t.Fatalf("the cluster has the nodes %v", list)
+	var list []any
+	for late := time.Now().Add(30 * time.Second); len(list) == 0; time.Sleep(20 * time.Millisecond) {
+		list = r.admin.must("GET", "/api/console/nodes?cluster_id="+id, nil, http.StatusOK)["nodes"].([]any)
+		if time.Now().After(late) {
+			r.t.Fatal("the cluster shows no node")
+		}
 	}
 	node := "/api/console/nodes/" + list[0].(object)["id"].(string)
 	r.admin.must("POST", node+"/cordon", nil, http.StatusOK)
@@ -763,7 +772,7 @@ func (r *leakRun) refusals(id, token, key string) {
 			n += r.refused(c, "DELETE", at, nil)
 		}
 		for _, header := range []string{"Authorization", "Cookie", "Origin", "Referer", "Host", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "If-Match", "Content-Type", "Accept", "Idempotency-Key", "Access-Control-Request-Method"} {
-			for _, value := range []string{s, "Basic " + s, "Bearer x" + s, "kubebyon_session=" + s + "x", "http://" + s, "for=" + s, "application/" + s} {
+			for _, value := range []string{s, "Bearer x" + s, "kubebyon_session=" + s + "x", "http://" + s, "for=" + s} {
 				n += r.refused(c, "POST", "/api/console/clusters", []byte("{}"), header, value)
 			}
 		}

@@ -3,6 +3,8 @@ package edge_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -81,6 +83,33 @@ func TestAnAbortedAnswerIsNoFault(t *testing.T) {
 }
 
 // TestTheLogNamesNoPath: paths and queries hold tokens.
+// A panic's stack names functions and places, and nothing of what they were
+// given.
+func TestAPanicShowsNothingOfTheRequest(t *testing.T) {
+	t.Parallel()
+	const token = "kbt_0123456789abcdefghijklmnopqrstuvwxyz"
+	var log bytes.Buffer
+	h := door(&log).Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		tenth(r.URL.Query().Get("token"), body, []string{r.Header.Get("Authorization")})
+	}))
+	r := httptest.NewRequest("POST", "/join/"+token+"?token="+token, strings.NewReader(token))
+	r.Header.Set("Authorization", "Bearer "+token)
+	a := httptest.NewRecorder()
+	h.ServeHTTP(a, r)
+	if a.Code != http.StatusInternalServerError || !strings.Contains(log.String(), "index out of range") || !strings.Contains(log.String(), "tenth") {
+		t.Fatalf("%d, log: %s", a.Code, &log)
+	}
+	for _, where := range []string{log.String(), a.Body.String(), fmt.Sprint(a.Header())} {
+		if strings.Contains(where, token[4:16]) || strings.Contains(where, fmt.Sprintf("%x", token[4:16])) {
+			t.Errorf("it shows the token: %s", where)
+		}
+	}
+}
+
+//go:noinline
+func tenth(token string, body []byte, list []string) string { return token + string(body) + list[9] }
+
 func TestTheLogNamesNoPath(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

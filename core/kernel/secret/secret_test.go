@@ -2,13 +2,17 @@ package secret_test
 
 import (
 	"bytes"
+	"encoding/gob"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
+	"text/template"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -73,6 +77,33 @@ func TestNoDocumentShowsASecret(t *testing.T) {
 	page, err := xml.Marshal(open{s})
 	if err != nil || shows(string(page)) {
 		t.Errorf("xml: %s, %v", page, err)
+	}
+}
+
+// No other encoding shows a secret either: it hides it, or refuses.
+func TestNoEncodingShowsASecret(t *testing.T) {
+	t.Parallel()
+	s := secret.New(plain)
+	type mixed struct {
+		Name     string
+		Password secret.Text
+	}
+	var out bytes.Buffer
+	for name, v := range map[string]any{"text": s, "pointer": &s, "field": mixed{"n", s}, "list": []secret.Text{s}, "map": map[string]secret.Text{"k": s}} {
+		if err := gob.NewEncoder(&out).Encode(v); err == nil && !strings.Contains(out.String(), "[redacted]") {
+			t.Errorf("gob takes a %s as it is", name)
+		}
+		out.WriteString(fmt.Sprint(reflect.ValueOf(v)))
+		for _, page := range []string{"{{.}}", "{{print .}}", `{{printf "%s" .}}`, "{{html .}}", "{{js .}}"} {
+			if err := template.Must(template.New("").Parse(page)).Execute(&out, v); err != nil {
+				t.Error(err)
+			}
+		}
+		log.New(&out, "", 0).Printf("%v %+v %#v", v, v, v)
+	}
+	text, err := s.MarshalText()
+	if out.Write(text); err != nil || shows(out.String()) {
+		t.Errorf("encoded: %q, %v", out.String(), err)
 	}
 }
 
