@@ -896,7 +896,7 @@ func (r *leakRun) sweepAll(when string) {
 	}
 	r.ledger.sweep(r.t, source, r.in("data"), dataFile)
 	r.ledger.sweep(r.t, source, r.in("nodes", "worker-1"), nodeFile)
-	r.ledger.sweep(r.t, source, r.in("temporary"), temporaryFile)
+	r.ledger.sweep(r.t, source, r.in("temporary"), func(rel string) string { return "left behind, " + temporaryFile(rel) })
 }
 
 // end takes everything down in order.

@@ -93,7 +93,7 @@ func TestNoEncodingShowsASecret(t *testing.T) {
 		if err := gob.NewEncoder(&out).Encode(v); err == nil && !strings.Contains(out.String(), "[redacted]") {
 			t.Errorf("gob takes a %s as it is", name)
 		}
-		out.WriteString(fmt.Sprint(reflect.ValueOf(v)))
+		fmt.Fprint(&out, reflect.ValueOf(v))
 		for _, page := range []string{"{{.}}", "{{print .}}", `{{printf "%s" .}}`, "{{html .}}", "{{js .}}"} {
 			if err := template.Must(template.New("").Parse(page)).Execute(&out, v); err != nil {
 				t.Error(err)
