@@ -77,7 +77,7 @@ func machines(b *testing.B, s *server, c *client, data, home string, tenants, no
 }
 
 // insideOf returns a client with the rights of a kubeconfig, and its server.
-func insideOf(b *testing.B, kubeconfig string) (*http.Client, string) {
+func insideOf(b testing.TB, kubeconfig string) (*http.Client, string) {
 	b.Helper()
 	field := func(name string) string {
 		m := regexp.MustCompile(name + `: "?([^"\s]+)`).FindStringSubmatch(kubeconfig)
