@@ -114,7 +114,7 @@ func (w watchedTenant) DeleteBootstrapToken(ctx context.Context, bootstrap strin
 	return w.Tenant.DeleteBootstrapToken(ctx, bootstrap)
 }
 
-func (w watchedTenant) DecideJoin(ctx context.Context, name string, approve bool, reason string) error {
+func (w watchedTenant) DecideJoin(ctx context.Context, name tenant.JoinRequest, approve bool, reason string) error {
 	w.deeds.note("tenant: decide join")
 	return w.Tenant.DecideJoin(ctx, name, approve, reason)
 }

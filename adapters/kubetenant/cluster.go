@@ -19,12 +19,15 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/rate"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
 
 // fieldManager signs what the platform writes into tenants.
 const fieldManager = "kubebyon"
+
+const protobuf = "application/vnd.kubernetes.protobuf"
 
 // cluster is one tenant: the few typed clients that are needed of it, over
 // connections of its own. (client-go's transport cache is for the whole
@@ -42,6 +45,7 @@ type cluster struct {
 	server    string       // https://…
 	anonymous *http.Client // trusts the same server, says nothing of who asks
 	own       []*http.Transport
+	flow      *flow
 
 	mu    sync.Mutex
 	calls int
@@ -58,9 +62,10 @@ func (c Config) open(of id.Cluster, kubeconfig secret.Text) (*cluster, error) {
 	to.UserAgent = fieldManager
 	to.WarningHandler = rest.NoWarnings{}
 	to.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(c.QPS, c.Burst)
-	to.ContentType = "application/vnd.kubernetes.protobuf"
+	to.ContentType = protobuf
 	to.AcceptContentTypes = to.ContentType + ",application/json"
 	t := &cluster{config: c, log: c.Log.With("cluster", of.String()), server: to.Host}
+	t.flow = &flow{bucket: rate.New(c.BytesAtOnce, c.BytesPerSecond), now: c.Now}
 	if err := t.dial(to); err != nil {
 		return nil, invalidKubeconfig("The kubeconfig cannot be used to connect.")
 	}
@@ -97,7 +102,7 @@ func (t *cluster) dial(to *rest.Config) error {
 // elsewhere.
 func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-func (t *cluster) transport(to *rest.Config) (*http.Transport, error) {
+func (t *cluster) transport(to *rest.Config) (http.RoundTripper, error) {
 	trust, err := rest.TLSConfigFor(to)
 	if err != nil {
 		return nil, err
@@ -115,12 +120,14 @@ func (t *cluster) transport(to *rest.Config) (*http.Transport, error) {
 		TLSHandshakeTimeout: t.config.DialTimeout,
 		IdleConnTimeout:     time.Minute,
 		ForceAttemptHTTP2:   true,
+		// Headers are kept whole.
+		MaxResponseHeaderBytes: 64 << 10,
 		// All requests share a connection, and a watch may be silent for hours:
 		// without pings a dead one would look like a quiet one.
 		HTTP2: &http.HTTP2Config{SendPingTimeout: t.config.PingAfter, PingTimeout: t.config.PingTimeout},
 	}
 	t.own = append(t.own, own)
-	return own, nil
+	return bounds{own, t.config, t.flow}, nil
 }
 
 // release closes what is idle now; what is in use closes when it has been idle

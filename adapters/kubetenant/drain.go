@@ -47,6 +47,7 @@ type drain struct {
 	t       *cluster
 	node    string
 	options tenant.DrainOptions
+	there   map[types.UID]bool // in the list that comes in
 
 	mu     sync.Mutex
 	report tenant.DrainReport
@@ -80,14 +81,21 @@ func (d *drain) run(ctx context.Context) (err error) {
 	if p, version, err = d.look(ctx, pods); err != nil { // again, now that no pod comes any more
 		return err
 	}
-	pods.listed, pods.saw, pods.gone = d.listed, d.saw, d.gone
+	pods.begin, pods.listed, pods.whole = d.begin, d.listed, d.whole
 	return d.evictAll(ctx, p.going, func(ctx context.Context) error { return pods.follow(ctx, version) })
 }
 
 // look lists the node's pods and says what is to become of each.
 func (d *drain) look(ctx context.Context, pods *feed[*corev1.Pod]) (p intent, version string, err error) {
 	var found []*corev1.Pod
-	pods.listed = func(_ context.Context, all []*corev1.Pod) error { found = all; return nil }
+	pods.begin = func() { found = nil }
+	pods.listed = func(_ context.Context, p *corev1.Pod) error { found = append(found, slim(p)); return nil }
+	pods.whole = func(_ context.Context, all bool) error {
+		if !all {
+			return fault.Conflict.New("drain_blocked", "Nothing was evicted: the node has more than %d pods, which is more than can be drained at once.", pods.most)
+		}
+		return nil
+	}
 	if version, err = pods.refresh(ctx, d.t.config.CallTimeout); err != nil {
 		return p, "", err
 	}
@@ -96,20 +104,39 @@ func (d *drain) look(ctx context.Context, pods *feed[*corev1.Pod]) (p intent, ve
 	return p, version, p.blocked()
 }
 
+// slim keeps of a pod what a drain asks about.
+func slim(p *corev1.Pod) *corev1.Pod {
+	out := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: p.Namespace, Name: p.Name, UID: p.UID, DeletionTimestamp: p.DeletionTimestamp,
+	}}
+	if owner := metav1.GetControllerOfNoCopy(p); owner != nil {
+		out.OwnerReferences = []metav1.OwnerReference{{Kind: clip(owner.Kind), Controller: owner.Controller}}
+	}
+	if _, ok := p.Annotations[corev1.MirrorPodAnnotationKey]; ok {
+		out.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: ""}
+	}
+	if hasEmptyDir(p) {
+		out.Spec.Volumes = []corev1.Volume{{VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	}
+	out.Status.Phase = p.Status.Phase
+	return out
+}
+
 func (d *drain) pods() *feed[*corev1.Pod] {
-	here := metav1.ListOptions{FieldSelector: "spec.nodeName=" + d.node}
+	here := "spec.nodeName=" + d.node
 	api := d.t.core.Pods(metav1.NamespaceAll)
 	return &feed[*corev1.Pod]{
-		t: d.t, what: "pods",
-		list: func(ctx context.Context) ([]*corev1.Pod, string, error) {
-			all, err := api.List(ctx, here)
+		t: d.t, what: "pods", most: d.t.config.MaxPods, saw: d.saw, gone: d.gone,
+		list: func(ctx context.Context, o metav1.ListOptions) ([]*corev1.Pod, metav1.ListMeta, error) {
+			o.FieldSelector = here
+			all, err := api.List(ctx, o)
 			if err != nil {
-				return nil, "", err
+				return nil, metav1.ListMeta{}, err
 			}
-			return pointers(all.Items), all.ResourceVersion, nil
+			return pointers(all.Items), all.ListMeta, nil
 		},
 		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = here.FieldSelector
+			o.FieldSelector = here
 			return api.Watch(ctx, o)
 		},
 	}
@@ -219,11 +246,19 @@ func (d *drain) gone(_ context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
-func (d *drain) listed(_ context.Context, all []*corev1.Pod) error {
+func (d *drain) begin() { d.there = map[types.UID]bool{} }
+
+func (d *drain) listed(_ context.Context, pod *corev1.Pod) error {
+	d.there[pod.UID] = true
+	return nil
+}
+
+// whole takes those for gone that a list no longer names, if it names all.
+func (d *drain) whole(_ context.Context, all bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for uid := range d.left {
-		if !slices.ContainsFunc(all, func(p *corev1.Pod) bool { return p.UID == uid }) {
+		if all && !d.there[uid] {
 			d.went(uid)
 		}
 	}
@@ -277,7 +312,7 @@ func (d *drain) timedOut() *fault.Error {
 	}
 	var texts []string
 	for _, l := range left {
-		texts = append(texts, text(l.pod)+" ("+l.why+")")
+		texts = append(texts, spelled(l.pod)+" ("+l.why+")")
 	}
 	return fault.Timeout.New("drain_timeout", "After %s, %s still on the node: %s.", d.options.Timeout, count(len(left), "pod is", "pods are"), listed(texts))
 }
@@ -353,11 +388,11 @@ func names(pods []*corev1.Pod) (out []tenant.Pod) {
 	return out
 }
 
-func text(p tenant.Pod) string { return p.Namespace + "/" + p.Name }
+func spelled(p tenant.Pod) string { return p.Namespace + "/" + p.Name }
 
 func texts(pods []tenant.Pod) (out []string) {
 	for _, p := range pods {
-		out = append(out, text(p))
+		out = append(out, spelled(p))
 	}
 	return out
 }
@@ -377,7 +412,7 @@ func count(n int, one, many string) string {
 func clip(s string) string {
 	const most = 200
 	if len(s) > most {
-		s = s[:most] + "…"
+		s = s[:most] + "…" // a copy, so that the rest is not kept
 	}
 	return strings.ToValidUTF8(s, "")
 }

@@ -31,11 +31,20 @@ func explain(ctx context.Context, step string, err error) error {
 	} else if ended != nil {
 		err = errors.Join(ended, err)
 	}
+	err = short{err}
 	if status, ok := errors.AsType[*apierrors.StatusError](err); ok && ctx.Err() == nil {
 		return answered(step, status, err)
 	}
 	return unreachable(silence(err), step, err)
 }
+
+// short is an error of which only the beginning is told: a tenant may have
+// written it.
+type short struct{ error }
+
+func (s short) Error() string { return clip(s.error.Error()) }
+
+func (s short) Unwrap() error { return s.error }
 
 // answered explains what the API server itself said.
 func answered(step string, status *apierrors.StatusError, err error) error {
@@ -76,6 +85,8 @@ func silence(err error) string {
 		network   net.Error
 	)
 	switch {
+	case errors.Is(err, errTooLarge), errors.Is(err, errEndless):
+		return "The cluster's API server sends more than the platform takes in."
 	case errors.As(err, &hostname), errors.As(err, &authority), errors.As(err, &invalid), errors.As(err, &verify):
 		return "The cluster's API server shows a certificate that its kubeconfig does not trust."
 	case errors.As(err, &alert):

@@ -59,7 +59,7 @@ func newWorldWith(t *testing.T, c kubetenant.Config) tenanttest.World {
 		Connector: connector, Cluster: newCluster(), Kubeconfig: h.kubeconfig(t), Namespace: podNamespace,
 		AddNode: h.addNode, SetReady: h.setReady, Heartbeat: h.heartbeat, RemoveNode: h.removeNode,
 		AddPod: h.addPod, HasPod: h.hasPod, Protect: h.protect,
-		Ask: h.ask, AskOtherwise: h.askOtherwise, Verdict: h.verdict, Forget: h.forget,
+		Ask: h.ask, AskOtherwise: h.askOtherwise, Verdict: h.verdict, Forget: h.forget, Replace: h.replace,
 		Authenticates: h.authenticates, Signed: h.signed, Cut: h.wire.cut,
 	}
 }
@@ -343,30 +343,50 @@ func (q question) request(t *testing.T) (text []byte, keyHash string) {
 // submit waits for the rights that PrepareJoin has granted to be known.
 func (h hands) submit(t *testing.T, as kubernetes.Interface, q question) (name, keyHash string) {
 	t.Helper()
-	text, keyHash := q.request(t)
 	name = "node-csr-" + strings.ToLower(rand.Text())
+	_, keyHash = h.submitAs(t, as, name, q)
+	return name, keyHash
+}
+
+func (h hands) submitAs(t *testing.T, as kubernetes.Interface, name string, q question) (uid, keyHash string) {
+	t.Helper()
+	text, keyHash := q.request(t)
 	eventually(t, "the right to ask for a certificate", func() bool {
-		_, err := as.CertificatesV1().CertificateSigningRequests().Create(t.Context(), &certificatesv1.CertificateSigningRequest{
+		made, err := as.CertificatesV1().CertificateSigningRequests().Create(t.Context(), &certificatesv1.CertificateSigningRequest{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Spec:       certificatesv1.CertificateSigningRequestSpec{Request: text, SignerName: q.signer, Usages: q.usages},
 		}, metav1.CreateOptions{})
 		if err != nil && !apierrors.IsForbidden(err) {
 			t.Fatal(err)
 		}
+		if err == nil {
+			uid = string(made.UID)
+		}
 		return err == nil
 	})
 	afterwards(t, func(ctx context.Context) {
 		_ = h.kube.CertificatesV1().CertificateSigningRequests().Delete(ctx, name, metav1.DeleteOptions{})
 	})
-	return name, keyHash
+	return uid, keyHash
 }
 
 func bearer(b tenant.BootstrapToken) string { return b.ID + "." + b.Secret.Reveal() }
 
 func (h hands) ask(t *testing.T, b tenant.BootstrapToken, node string) tenant.JoinRequest {
 	t.Helper()
-	name, keyHash := h.submit(t, h.stranger(t, bearer(b)), kubelets(node))
-	return tenant.JoinRequest{Name: name, Bootstrap: b.ID, NodeName: node, KeyHash: keyHash}
+	return h.askAs(t, "node-csr-"+strings.ToLower(rand.Text()), b, node)
+}
+
+func (h hands) askAs(t *testing.T, name string, b tenant.BootstrapToken, node string) tenant.JoinRequest {
+	t.Helper()
+	uid, keyHash := h.submitAs(t, h.stranger(t, bearer(b)), name, kubelets(node))
+	return tenant.JoinRequest{Name: name, UID: uid, Bootstrap: b.ID, NodeName: node, KeyHash: keyHash}
+}
+
+func (h hands) replace(t *testing.T, r tenant.JoinRequest, b tenant.BootstrapToken, node string) tenant.JoinRequest {
+	t.Helper()
+	h.forget(t, r.Name)
+	return h.askAs(t, r.Name, b, node)
 }
 
 func (h hands) askOtherwise(t *testing.T, b tenant.BootstrapToken) (names []string) {

@@ -37,6 +37,16 @@ type Config struct {
 	TokenTimeout           time.Duration // for a bootstrap token to become usable (10 s)
 	Resync                 time.Duration // between two full lists of a watch (10 min)
 
+	// What one tenant may say: in an answer, in a page of a list, in an event of
+	// a watch (4, 32 and 4 MiB), and at once and over time (128 MiB and 8 MiB a
+	// second).
+	MaxObjectBytes, MaxPageBytes, MaxEventBytes int64
+	BytesAtOnce, BytesPerSecond                 float64
+	// What of it is followed (5000 nodes, 5000 certificate requests, 5000 pods of
+	// a node), and how many objects are asked for at a time (500).
+	MaxNodes, MaxRequests, MaxPods, PageSize int
+	ListTimeout                              time.Duration // for all pages of a list (60 s)
+
 	MaxOpen   int           // tenants whose connections are kept (1024)
 	IdleAfter time.Duration // when an unused one is let go (10 min)
 
@@ -53,6 +63,16 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.PingTimeout, 4*time.Second)
 	setDefault(&c.TokenTimeout, 10*time.Second)
 	setDefault(&c.Resync, 10*time.Minute)
+	setDefault(&c.MaxObjectBytes, 4<<20)
+	setDefault(&c.MaxPageBytes, 32<<20)
+	setDefault(&c.MaxEventBytes, 4<<20)
+	setDefault(&c.BytesAtOnce, 128<<20)
+	setDefault(&c.BytesPerSecond, 8<<20)
+	setDefault(&c.MaxNodes, 5000)
+	setDefault(&c.MaxRequests, 5000)
+	setDefault(&c.MaxPods, 5000)
+	setDefault(&c.PageSize, 500)
+	setDefault(&c.ListTimeout, time.Minute)
 	setDefault(&c.MaxOpen, 1024)
 	setDefault(&c.IdleAfter, 10*time.Minute)
 	if c.Log == nil {

@@ -70,7 +70,7 @@ func joinRequest(r *certificatesv1.CertificateSigningRequest) (out tenant.JoinRe
 	if err != nil {
 		return out, err
 	}
-	return tenant.JoinRequest{Name: r.Name, Bootstrap: id, NodeName: name, KeyHash: key}, nil
+	return tenant.JoinRequest{Name: r.Name, UID: string(r.UID), Bootstrap: id, NodeName: name, KeyHash: key}, nil
 }
 
 func asksForClientOnly(usages []certificatesv1.KeyUsage) bool {
@@ -128,34 +128,41 @@ func parseSubject(request *x509.CertificateRequest) (nodeName string, err error)
 }
 
 // DecideJoin approves or denies a pending join request, and nothing else: a
-// name that belongs to another kind of request by now is refused.
-func (t *cluster) DecideJoin(ctx context.Context, requestName string, approve bool, reason string) error {
-	if requestName == "" || len(content.IsPathSegmentName(requestName)) > 0 { // the only rule for their names
+// name that belongs to another kind of request by now is refused, and one that
+// belongs to another join request is left to be decided by itself.
+func (t *cluster) DecideJoin(ctx context.Context, seen tenant.JoinRequest, approve bool, reason string) error {
+	if seen.Name == "" || len(content.IsPathSegmentName(seen.Name)) > 0 { // the only rule for their names
 		return nil
 	}
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		return t.decideOnce(ctx, requestName, approve, reason)
+		return t.decideOnce(ctx, seen, approve, reason)
 	})
 	return explain(ctx, "decide certificate request", err)
 }
 
-func (t *cluster) decideOnce(ctx context.Context, name string, approve bool, reason string) error {
+func (t *cluster) decideOnce(ctx context.Context, seen tenant.JoinRequest, approve bool, reason string) error {
 	defer t.hold()()
 	within, cancel := context.WithTimeout(quiet(ctx), t.config.CallTimeout)
 	defer cancel()
 	api := t.certs.CertificateSigningRequests()
-	r, err := api.Get(within, name, metav1.GetOptions{})
+	r, err := api.Get(within, seen.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || err == nil && !isPending(r) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := joinRequest(r); err != nil {
+	now, err := joinRequest(r)
+	if err != nil {
 		return fault.Conflict.New("not_a_join_request", "The certificate request is not one that a machine makes to join.").Because(err)
 	}
+	if now != seen {
+		return nil
+	}
+	// The update names the request's UID and version: it fails if the request is
+	// replaced or changed between the look and the update.
 	r.Status.Conditions = append(r.Status.Conditions, verdict(approve, reason))
-	_, err = api.UpdateApproval(within, name, r, metav1.UpdateOptions{FieldManager: fieldManager})
+	_, err = api.UpdateApproval(within, seen.Name, r, metav1.UpdateOptions{FieldManager: fieldManager})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -114,7 +114,7 @@ func TestApprovedMachineGetsItsCertificate(t *testing.T) {
 	if v := w.Verdict(t, r.Name); v.Approved {
 		t.Fatalf("the cluster approved the request by itself: %s", v.Message)
 	}
-	check(t, in.DecideJoin(t.Context(), r.Name, true, "test"))
+	check(t, in.DecideJoin(t.Context(), r, true, "test"))
 	var certificate []byte
 	eventually(t, "a certificate", func() bool {
 		got := must(h.kube.CertificatesV1().CertificateSigningRequests().Get(t.Context(), r.Name, metav1.GetOptions{}))(t)
@@ -250,7 +250,7 @@ func approveAll(ctx context.Context, in tenant.Tenant, token, name string, joine
 	done := false
 	return func(c tenant.Change) error {
 		if c.Request != nil && c.Request.Bootstrap == token && c.Request.NodeName == name {
-			return in.DecideJoin(ctx, c.Request.Name, true, "test")
+			return in.DecideJoin(ctx, *c.Request, true, "test")
 		}
 		if c.Node != nil && c.Node.Name == name && c.Node.Ready == tenant.True && !done {
 			done = true

@@ -100,27 +100,21 @@ func (t *cluster) awaitSignature(ctx context.Context, b tenant.BootstrapToken) e
 }
 
 func (t *cluster) clusterInfoFeed(look func(context.Context, *corev1.ConfigMap) error) *feed[*corev1.ConfigMap] {
-	only := metav1.ListOptions{FieldSelector: "metadata.name=" + clusterInfo}
+	const only = "metadata.name=" + clusterInfo
 	return &feed[*corev1.ConfigMap]{
-		t: t, what: clusterInfo, saw: look,
-		gone: func(context.Context, *corev1.ConfigMap) error { return nil },
-		listed: func(ctx context.Context, all []*corev1.ConfigMap) error {
-			for _, m := range all {
-				if err := look(ctx, m); err != nil {
-					return err
-				}
-			}
-			return nil
-		},
-		list: func(ctx context.Context) ([]*corev1.ConfigMap, string, error) {
-			all, err := t.core.ConfigMaps(publicNamespace).List(ctx, only)
+		t: t, what: clusterInfo, most: 1, saw: look, listed: look, begin: func() {},
+		gone:  func(context.Context, *corev1.ConfigMap) error { return nil },
+		whole: func(context.Context, bool) error { return nil },
+		list: func(ctx context.Context, o metav1.ListOptions) ([]*corev1.ConfigMap, metav1.ListMeta, error) {
+			o.FieldSelector = only
+			all, err := t.core.ConfigMaps(publicNamespace).List(ctx, o)
 			if err != nil {
-				return nil, "", err
+				return nil, metav1.ListMeta{}, err
 			}
-			return pointers(all.Items), all.ResourceVersion, nil
+			return pointers(all.Items), all.ListMeta, nil
 		},
 		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = only.FieldSelector
+			o.FieldSelector = only
 			return t.core.ConfigMaps(publicNamespace).Watch(ctx, o)
 		},
 	}

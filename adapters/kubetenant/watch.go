@@ -1,7 +1,6 @@
 package kubetenant
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -14,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/kubebyon/kubebyon/core/kernel/rate"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
 
@@ -84,25 +84,59 @@ func merge(ctx context.Context, changes <-chan tenant.Change, sink func(tenant.C
 
 type emitter func(context.Context, tenant.Change) error
 
+// crowd tells, once, when there is more of something than is followed, and when
+// there no longer is.
+type crowd struct {
+	what string
+	most int
+	told bool
+	emit emitter
+}
+
+func (c *crowd) is(ctx context.Context, too bool) error {
+	if too == c.told {
+		return nil
+	}
+	c.told = too
+	e := tenant.Excess{What: c.what}
+	if too {
+		e.Most = c.most
+	}
+	return c.emit(ctx, tenant.Change{Excess: &e})
+}
+
 // nodeFeed remembers what it has handed on: a kubelet reports every few
 // seconds, and mostly that nothing has changed.
 func (t *cluster) nodeFeed(emit emitter) *feed[*corev1.Node] {
-	known := map[string]tenant.Node{}
-	f := &feed[*corev1.Node]{t: t, what: "nodes", watch: t.core.Nodes().Watch}
-	f.list = func(ctx context.Context) ([]*corev1.Node, string, error) {
-		all, err := t.core.Nodes().List(ctx, metav1.ListOptions{})
+	known := map[string]digest{}
+	var missing map[string]bool
+	most := &crowd{what: "nodes", most: t.config.MaxNodes, emit: emit}
+	f := &feed[*corev1.Node]{t: t, what: most.what, most: most.most, watch: t.core.Nodes().Watch}
+	f.sooner = func() bool { return most.told }
+	f.list = func(ctx context.Context, o metav1.ListOptions) ([]*corev1.Node, metav1.ListMeta, error) {
+		all, err := t.core.Nodes().List(ctx, o)
 		if err != nil {
-			return nil, "", err
+			return nil, metav1.ListMeta{}, err
 		}
-		return pointers(all.Items), all.ResourceVersion, nil
+		return pointers(all.Items), all.ListMeta, nil
 	}
-	f.saw = func(ctx context.Context, n *corev1.Node) error {
+	hand := func(ctx context.Context, n *corev1.Node) error {
 		now := nodeOf(n)
-		if last, ok := known[now.Name]; ok && same(last, now) {
+		mark := digestOf(now)
+		if known[now.Name] == mark {
 			return nil
 		}
-		known[now.Name] = now
+		known[now.Name] = mark
 		return emit(ctx, tenant.Change{Node: &now})
+	}
+	f.saw = func(ctx context.Context, n *corev1.Node) error {
+		if _, ok := known[n.Name]; !ok && len(known) >= most.most {
+			return most.is(ctx, true)
+		}
+		if !isNodeName(n.Name) {
+			return nil
+		}
+		return hand(ctx, n)
 	}
 	forget := func(ctx context.Context, name string) error {
 		if _, ok := known[name]; !ok {
@@ -112,21 +146,26 @@ func (t *cluster) nodeFeed(emit emitter) *feed[*corev1.Node] {
 		return emit(ctx, tenant.Change{Gone: name})
 	}
 	f.gone = func(ctx context.Context, n *corev1.Node) error { return forget(ctx, n.Name) }
-	f.listed = func(ctx context.Context, all []*corev1.Node) error {
-		slices.SortFunc(all, func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
-		missing := maps.Clone(known)
-		for _, n := range all {
-			delete(missing, n.Name)
-			if err := f.saw(ctx, n); err != nil {
-				return err
-			}
+	f.begin = func() {
+		missing = map[string]bool{}
+		for name := range known {
+			missing[name] = true
 		}
+	}
+	f.listed = func(ctx context.Context, n *corev1.Node) error {
+		delete(missing, n.Name)
+		if !isNodeName(n.Name) {
+			return nil
+		}
+		return hand(ctx, n) // what is beyond the bound now is missing in a moment
+	}
+	f.whole = func(ctx context.Context, all bool) error {
 		for _, name := range slices.Sorted(maps.Keys(missing)) {
 			if err := forget(ctx, name); err != nil {
 				return err
 			}
 		}
-		return nil
+		return most.is(ctx, !all)
 	}
 	return f
 }
@@ -134,27 +173,41 @@ func (t *cluster) nodeFeed(emit emitter) *feed[*corev1.Node] {
 // requestFeed hands on every pending join request once.
 func (t *cluster) requestFeed(emit emitter) *feed[*certificatesv1.CertificateSigningRequest] {
 	known := map[types.UID]bool{}
-	ours := metav1.ListOptions{FieldSelector: "spec.signerName=" + certificatesv1.KubeAPIServerClientKubeletSignerName}
+	var missing map[types.UID]bool
+	var skipped bool // one, since the last list began
+	ours := "spec.signerName=" + certificatesv1.KubeAPIServerClientKubeletSignerName
 	api := t.certs.CertificateSigningRequests()
-	f := &feed[*certificatesv1.CertificateSigningRequest]{t: t, what: "certificate requests"}
+	most := &crowd{what: "certificate requests", most: t.config.MaxRequests, emit: emit}
+	odd := rate.New(10, 0.1) // lines in the log about requests that are none
+	f := &feed[*certificatesv1.CertificateSigningRequest]{t: t, what: most.what, most: most.most}
+	f.sooner = func() bool { return most.told }
 	f.watch = func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-		o.FieldSelector = ours.FieldSelector
+		o.FieldSelector = ours
 		return api.Watch(ctx, o)
 	}
-	f.list = func(ctx context.Context) ([]*certificatesv1.CertificateSigningRequest, string, error) {
-		all, err := api.List(ctx, ours)
+	f.list = func(ctx context.Context, o metav1.ListOptions) ([]*certificatesv1.CertificateSigningRequest, metav1.ListMeta, error) {
+		o.FieldSelector = ours
+		all, err := api.List(ctx, o)
 		if err != nil {
-			return nil, "", err
+			return nil, metav1.ListMeta{}, err
 		}
-		return pointers(all.Items), all.ResourceVersion, nil
+		return pointers(all.Items), all.ListMeta, nil
 	}
 	f.gone = func(_ context.Context, r *certificatesv1.CertificateSigningRequest) error {
 		delete(known, r.UID)
 		return nil
 	}
 	f.saw = func(ctx context.Context, r *certificatesv1.CertificateSigningRequest) error {
-		if !isPending(r) || known[r.UID] {
+		if !isPending(r) {
+			delete(known, r.UID) // and never will be again
 			return nil
+		}
+		if known[r.UID] {
+			return nil
+		}
+		if len(known) >= most.most {
+			skipped = true
+			return most.is(ctx, true)
 		}
 		known[r.UID] = true
 		request, err := joinRequest(r)
@@ -162,23 +215,23 @@ func (t *cluster) requestFeed(emit emitter) *feed[*certificatesv1.CertificateSig
 		case errors.Is(err, errForeign):
 			return nil
 		case err != nil:
-			t.log.WarnContext(ctx, "ignored a certificate request of a join token", "request", r.Name, "user", r.Spec.Username, "err", err)
+			if odd.Take(t.config.Now(), 1) {
+				t.log.WarnContext(ctx, "ignored a certificate request of a join token", "request", clip(r.Name), "user", clip(r.Spec.Username), "err", err)
+			}
 			return nil
 		}
 		return emit(ctx, tenant.Change{Request: &request})
 	}
-	f.listed = func(ctx context.Context, all []*certificatesv1.CertificateSigningRequest) error {
-		present := map[types.UID]bool{}
-		for _, r := range all {
-			present[r.UID] = true
+	f.begin = func() { missing, skipped = maps.Clone(known), false }
+	f.listed = func(ctx context.Context, r *certificatesv1.CertificateSigningRequest) error {
+		delete(missing, r.UID)
+		return f.saw(ctx, r)
+	}
+	f.whole = func(ctx context.Context, all bool) error {
+		for uid := range missing {
+			delete(known, uid)
 		}
-		maps.DeleteFunc(known, func(uid types.UID, _ bool) bool { return !present[uid] })
-		for _, r := range all {
-			if err := f.saw(ctx, r); err != nil {
-				return err
-			}
-		}
-		return nil
+		return most.is(ctx, !all || skipped)
 	}
 	return f
 }

@@ -28,9 +28,9 @@ func (t in) DeleteBootstrapToken(ctx context.Context, bootstrapID string) error 
 	return t.call(ctx, func() error { delete(t.c.tokens, bootstrapID); return nil })
 }
 
-func (t in) DecideJoin(ctx context.Context, requestName string, approve bool, reason string) error {
+func (t in) DecideJoin(ctx context.Context, seen tenant.JoinRequest, approve bool, reason string) error {
 	return t.call(ctx, func() error {
-		if i := t.c.find(requestName); i >= 0 && !t.c.requests[i].verdict.Decided {
+		if i := t.c.find(seen.Name); i >= 0 && !t.c.requests[i].verdict.Decided && t.c.requests[i].JoinRequest == seen {
 			t.c.requests[i].verdict = Verdict{Decided: true, Approved: approve, Reason: reason}
 		}
 		return nil

@@ -33,7 +33,7 @@ func newWorld(*testing.T) tenanttest.World {
 		Connector: connector, Cluster: of, Kubeconfig: secret.New("any"), Namespace: "default",
 		AddNode: h.addNode, SetReady: h.setReady, Heartbeat: h.heartbeat, RemoveNode: h.removeNode,
 		AddPod: h.addPod, HasPod: h.hasPod, Protect: h.protect,
-		Ask: h.ask, AskOtherwise: h.askOtherwise, Verdict: h.verdict, Forget: h.forget,
+		Ask: h.ask, AskOtherwise: h.askOtherwise, Verdict: h.verdict, Forget: h.forget, Replace: h.replace,
 		Authenticates: h.authenticates, Signed: h.signed, Cut: h.cut,
 	}
 }
@@ -66,9 +66,18 @@ func (h hands) hasPod(_ *testing.T, p tenant.Pod) bool { return h.c.HasPod(p) }
 func (h hands) protect(_ *testing.T, app string) func() { return h.c.Protect(app) }
 
 func (h hands) ask(_ *testing.T, b tenant.BootstrapToken, node string) tenant.JoinRequest {
-	r := tenant.JoinRequest{Name: "csr-" + rand.Text(), Bootstrap: b.ID, NodeName: node, KeyHash: rand.Text()}
+	return h.submit("csr-"+rand.Text(), b, node)
+}
+
+func (h hands) submit(name string, b tenant.BootstrapToken, node string) tenant.JoinRequest {
+	r := tenant.JoinRequest{Name: name, UID: rand.Text(), Bootstrap: b.ID, NodeName: node, KeyHash: rand.Text()}
 	h.c.Submit(r)
 	return r
+}
+
+func (h hands) replace(_ *testing.T, r tenant.JoinRequest, b tenant.BootstrapToken, node string) tenant.JoinRequest {
+	h.c.Withdraw(r.Name)
+	return h.submit(r.Name, b, node)
 }
 
 // askOtherwise has nothing to ask: this tenant knows join requests only.

@@ -64,8 +64,8 @@ func (v view) news(c *Cluster) (out []tenant.Change, reachable bool) {
 		}
 	}
 	for _, r := range c.requests {
-		if !r.verdict.Decided && !v.requests[r.Name] {
-			v.requests[r.Name] = true
+		if who := r.Name + "/" + r.UID; !r.verdict.Decided && !v.requests[who] {
+			v.requests[who] = true
 			out = append(out, tenant.Change{Request: &r.JoinRequest})
 		}
 	}

@@ -177,6 +177,16 @@ func (c *Cluster) Reach(now time.Time) bool {
 	return true
 }
 
+// Remark has a cluster that works tell something about itself, or, with no
+// message, nothing any more. It reports whether that is worth writing down.
+func (c *Cluster) Remark(message string, now time.Time) bool {
+	if message = text.Clip(message, maxReason); !c.Usable() || c.rec.LastErrorMessage == message {
+		return false
+	}
+	c.rec.LastErrorMessage, c.rec.UpdatedAt = message, now
+	return true
+}
+
 // Lose records that the API does not answer and why. When the control plane
 // itself has failed, the cluster is in error until it is reached again.
 func (c *Cluster) Lose(reason string, planeFailed bool, now time.Time) bool {

@@ -40,15 +40,17 @@ type session struct {
 	silentSince time.Time // zero while the tenant answers
 	lost        bool      // the silence has been written down
 	met         bool      // the tenant has been followed by this session before
+	remarked    bool      // the cluster tells that not all of it is seen
 	backoff     time.Duration
-	pace        *nodes.Pace // of what the tenant costs the store, however often its watch ends
-	chatter     *rate.Bucket
+	pace        *nodes.Pace  // of what the tenant costs the store, however often its watch ends
+	chatter     *rate.Bucket // lines in the log that a tenant causes: of requests and tokens
+	alarms      *rate.Bucket // of what there is too much of
 }
 
 func newSession(d Deps, c id.Cluster) *session {
 	return &session{
 		deps: d, log: d.Log.With("cluster", c.String()), cluster: c, backoff: firstBackoff, pace: nodes.NewPace(),
-		chatter: rate.New(20, 0.1), // lines in the log that a tenant causes
+		chatter: rate.New(20, 0.1), alarms: rate.New(5, 0.01),
 	}
 }
 

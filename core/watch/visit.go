@@ -3,6 +3,10 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +32,7 @@ type visit struct {
 	missed   atomic.Bool   // more requests came than there was room for
 	untidy   chan struct{} // a token has been used up
 	synced   atomic.Pointer[time.Time]
+	excess   map[string]string // what the cluster has too much of, in words
 }
 
 // maxRequests is how many requests to join wait to be decided.
@@ -40,7 +45,7 @@ func (s *session) visit(ctx context.Context, in tenant.Tenant, rec store.Cluster
 	tracker, err := nodes.Track(ctx, s.trackerDeps(), rec)
 	return &visit{
 		session: s, in: in, tracker: tracker,
-		requests: make(chan tenant.JoinRequest, maxRequests), untidy: make(chan struct{}, 1),
+		requests: make(chan tenant.JoinRequest, maxRequests), untidy: make(chan struct{}, 1), excess: map[string]string{},
 	}, err
 }
 
@@ -86,6 +91,8 @@ func (v *visit) saw(ctx context.Context, c tenant.Change) error {
 		default:
 			v.missed.Store(true)
 		}
+	case c.Excess != nil:
+		return v.exceed(ctx, *c.Excess)
 	case c.Synced:
 		v.tracker.Synced()
 		return v.arrive(ctx)
@@ -103,7 +110,35 @@ func (v *visit) arrive(ctx context.Context) error {
 	now := v.deps.Now()
 	v.synced.Store(&now)
 	v.tidyUp()
-	return nil
+	return v.remark(ctx)
+}
+
+// exceed has the cluster tell that not all of it is followed.
+func (v *visit) exceed(ctx context.Context, e tenant.Excess) error {
+	if delete(v.excess, e.What); e.Most > 0 {
+		v.excess[e.What] = fmt.Sprintf("The cluster has more than %d %s: the others are not seen.", e.Most, e.What)
+		if v.alarms.Take(v.deps.Now(), 1) {
+			v.log.WarnContext(ctx, "a cluster has more than is followed", "what", e.What, "most", e.Most)
+		}
+	}
+	if v.synced.Load() == nil {
+		return nil // told when the lists are in
+	}
+	return v.remark(ctx)
+}
+
+func (v *visit) remark(ctx context.Context) error {
+	var all []string
+	for _, what := range slices.Sorted(maps.Keys(v.excess)) {
+		all = append(all, v.excess[what])
+	}
+	message := strings.Join(all, " ")
+	if message == "" && !v.remarked {
+		return nil // what else it tells is not ours to take back
+	}
+	v.remarked = message != ""
+	_, err := v.change(ctx, func(c *clusters.Cluster) bool { return c.Remark(message, v.deps.Now()) })
+	return err
 }
 
 // reached writes down that the tenant answers, where that is news.
@@ -149,7 +184,7 @@ func (v *visit) decide(ctx context.Context, r tenant.JoinRequest) error {
 	if v.chatter.Take(v.deps.Now(), 1) {
 		v.log.InfoContext(ctx, "a machine asks to join", "node", r.NodeName, "approved", verdict.Approve, "reason", verdict.Reason)
 	}
-	return v.in.DecideJoin(ctx, r.Name, verdict.Approve, verdict.Reason)
+	return v.in.DecideJoin(ctx, r, verdict.Approve, verdict.Reason)
 }
 
 // probe asks the tenant for its health until ctx ends or it does not answer.

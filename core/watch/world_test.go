@@ -183,12 +183,13 @@ type hosts struct {
 	*memtenant.Connector
 	watches, following atomic.Int64 // begun; going on
 	mu                 sync.Mutex
-	hang               map[id.Cluster]bool // calls do not return by themselves
-	deaf               map[id.Cluster]bool // and open watches show nothing
-	refuse             map[id.Cluster]bool // to change objects of the platform
-	mute               map[id.Cluster]bool // to list anything
-	brief              map[id.Cluster]bool // watches end as soon as the lists are in
-	slow               time.Duration       // that each decision takes
+	hang               map[id.Cluster]bool  // calls do not return by themselves
+	deaf               map[id.Cluster]bool  // and open watches show nothing
+	refuse             map[id.Cluster]bool  // to change objects of the platform
+	mute               map[id.Cluster]bool  // to list anything
+	brief              map[id.Cluster]bool  // watches end as soon as the lists are in
+	slow               time.Duration        // that each decision takes
+	excess             <-chan tenant.Excess // of every tenant
 }
 
 func (h *hosts) set(of *map[id.Cluster]bool, c id.Cluster, on bool) {
@@ -265,6 +266,21 @@ func (h host) Watch(ctx context.Context, sink func(tenant.Change) error) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	if h.h.excess != nil {
+		if err := sink(tenant.Change{Synced: true}); err != nil {
+			return err
+		}
+		for {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case e := <-h.h.excess:
+				if err := sink(tenant.Change{Excess: &e}); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	return h.Tenant.Watch(ctx, sink)
 }
 
@@ -275,7 +291,7 @@ func (h host) DeleteBootstrapToken(ctx context.Context, i string) error {
 	return h.Tenant.DeleteBootstrapToken(ctx, i)
 }
 
-func (h host) DecideJoin(ctx context.Context, r string, approve bool, reason string) error {
+func (h host) DecideJoin(ctx context.Context, r tenant.JoinRequest, approve bool, reason string) error {
 	if err := h.refuses(); err != nil {
 		return err
 	}

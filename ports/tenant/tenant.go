@@ -48,7 +48,14 @@ type Change struct {
 	Node    *Node        // added or changed
 	Gone    string       // the name of a deleted node
 	Request *JoinRequest // a machine asks for its certificate
+	Excess  *Excess      // there is more than is followed, or no longer
 	Synced  bool         // the lists are complete: nodes not named so far do not exist
+}
+
+// Excess tells that a tenant has more of something than a watch follows.
+type Excess struct {
+	What string // "nodes"
+	Most int    // that are followed; zero: all are, again
 }
 
 // Node is a machine as the tenant's API shows it.
@@ -84,6 +91,7 @@ const (
 // JoinRequest is a CertificateSigningRequest made with a join token.
 type JoinRequest struct {
 	Name      string // of the CertificateSigningRequest
+	UID       string // its; a request made anew under the same name has another
 	Bootstrap string // the bootstrap token's id: six characters
 	NodeName  string
 	KeyHash   string // SHA-256 of the request's public key, hex: tells one machine from another
@@ -102,9 +110,10 @@ type Joining interface {
 	PutBootstrapToken(ctx context.Context, t BootstrapToken) error
 	// DeleteBootstrapToken makes a bootstrap token useless. An absent one is fine.
 	DeleteBootstrapToken(ctx context.Context, bootstrapID string) error
-	// DecideJoin approves or denies a certificate request. A request that is
-	// gone or already decided is fine.
-	DecideJoin(ctx context.Context, requestName string, approve bool, reason string) error
+	// DecideJoin approves or denies the certificate request that was seen. One
+	// that is gone or already decided is fine; one that has taken its name since
+	// is another, and stays undecided.
+	DecideJoin(ctx context.Context, seen JoinRequest, approve bool, reason string) error
 }
 
 // Endpoint is where a cluster is reached, and the authority it must show.

@@ -122,9 +122,11 @@ func calls(in tenant.Tenant) map[string]func(context.Context) error {
 		"Endpoint":             func(ctx context.Context) error { _, err := in.Endpoint(ctx); return err },
 		"PutBootstrapToken":    func(ctx context.Context) error { return in.PutBootstrapToken(ctx, token()) },
 		"DeleteBootstrapToken": func(ctx context.Context) error { return in.DeleteBootstrapToken(ctx, lowerText(6)) },
-		"DecideJoin":           func(ctx context.Context) error { return in.DecideJoin(ctx, unique("csr"), true, "test") },
-		"Node":                 func(ctx context.Context) error { _, err := in.Node(ctx, node); return err },
-		"SetUnschedulable":     func(ctx context.Context) error { _, err := in.SetUnschedulable(ctx, node, true); return err },
+		"DecideJoin": func(ctx context.Context) error {
+			return in.DecideJoin(ctx, tenant.JoinRequest{Name: unique("csr")}, true, "test")
+		},
+		"Node":             func(ctx context.Context) error { _, err := in.Node(ctx, node); return err },
+		"SetUnschedulable": func(ctx context.Context) error { _, err := in.SetUnschedulable(ctx, node, true); return err },
 		"Drain": func(ctx context.Context) error {
 			_, err := in.Drain(ctx, node, tenant.DrainOptions{Timeout: time.Minute})
 			return err

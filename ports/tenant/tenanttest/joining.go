@@ -37,6 +37,7 @@ func joining() map[string]func(*testing.T, World) {
 		"DeniedRequestIsNotListed":    func(t *testing.T, w World) { decidedIsNotListed(t, w, false) },
 		"FirstDecisionStands":         firstDecisionStands,
 		"DecidingNothingIsFine":       decidingNothingIsFine,
+		"ADecisionIsForWhatWasSeen":   aDecisionIsForWhatWasSeen,
 		"OtherRequestsAreNotOurs":     otherRequestsAreNotOurs,
 		"EachMachineHasItsOwnKeyHash": eachMachineHasItsOwnKeyHash,
 		"ARequestIsHandedOnOnce":      aRequestIsHandedOnOnce,
@@ -167,7 +168,7 @@ func requestIsSeen(t *testing.T, w World) {
 	if got := *r.all(aboutRequest(want.Name))[0].Request; got != want || got.Bootstrap != b.ID || got.KeyHash == "" {
 		t.Errorf("the join request is shown as %+v, want %+v", got, want)
 	}
-	if err := in.DecideJoin(t.Context(), want.Name, true, "the first machine of its token"); err != nil {
+	if err := in.DecideJoin(t.Context(), want, true, "the first machine of its token"); err != nil {
 		t.Fatalf("DecideJoin: %v", err)
 	}
 	if v := w.Verdict(t, want.Name); !v.Approved || v.Denied || v.Message != "the first machine of its token" {
@@ -190,7 +191,7 @@ func decidedIsNotListed(t *testing.T, w World, approve bool) {
 	if v := w.Verdict(t, request.Name); v.Approved || v.Denied {
 		t.Fatalf("decided before anybody did: %+v", v)
 	}
-	if err := in.DecideJoin(t.Context(), request.Name, approve, "test"); err != nil {
+	if err := in.DecideJoin(t.Context(), request, approve, "test"); err != nil {
 		t.Fatal(err)
 	}
 	if v := w.Verdict(t, request.Name); v.Approved != approve || v.Denied == approve {
@@ -205,7 +206,7 @@ func firstDecisionStands(t *testing.T, w World) {
 	in := prepared(t, w)
 	request := w.Ask(t, put(t, in, token()), unique("node"))
 	for _, approve := range []bool{false, true, false} {
-		if err := in.DecideJoin(t.Context(), request.Name, approve, "test"); err != nil {
+		if err := in.DecideJoin(t.Context(), request, approve, "test"); err != nil {
 			t.Fatalf("DecideJoin: %v", err)
 		}
 	}
@@ -216,13 +217,40 @@ func firstDecisionStands(t *testing.T, w World) {
 
 func decidingNothingIsFine(t *testing.T, w World) {
 	in := prepared(t, w)
-	if err := in.DecideJoin(t.Context(), unique("csr"), true, "test"); err != nil {
+	if err := in.DecideJoin(t.Context(), tenant.JoinRequest{Name: unique("csr")}, true, "test"); err != nil {
 		t.Errorf("a request that never was: %v", err)
 	}
 	request := w.Ask(t, put(t, in, token()), unique("node"))
 	w.Forget(t, request.Name)
-	if err := in.DecideJoin(t.Context(), request.Name, true, "test"); err != nil {
+	if err := in.DecideJoin(t.Context(), request, true, "test"); err != nil {
 		t.Errorf("a request that is gone: %v", err)
+	}
+}
+
+// aDecisionIsForWhatWasSeen: between the look and the decision, somebody may
+// put another request in the place of the one that was looked at.
+func aDecisionIsForWhatWasSeen(t *testing.T, w World) {
+	in := prepared(t, w)
+	b := put(t, in, token())
+	seen := w.Ask(t, b, unique("node"))
+	other := w.Replace(t, seen, b, unique("node"))
+	if other.Name != seen.Name || other.UID == seen.UID || other.KeyHash == seen.KeyHash {
+		t.Fatalf("the harness replaced %+v by %+v", seen, other)
+	}
+	mixed := seen
+	mixed.UID = other.UID
+	for _, r := range []tenant.JoinRequest{seen, mixed} {
+		if err := in.DecideJoin(t.Context(), r, true, "test"); err != nil {
+			t.Errorf("a request that another has replaced: %v", err)
+		}
+		if v := w.Verdict(t, other.Name); v.Approved || v.Denied {
+			t.Fatalf("what took its name was decided: %+v", v)
+		}
+	}
+	r := watch(t, in)
+	r.await(t, "the other request", func(c tenant.Change) bool { return c.Request != nil && *c.Request == other })
+	if err := in.DecideJoin(t.Context(), other, true, "test"); err != nil || !w.Verdict(t, other.Name).Approved {
+		t.Errorf("the other cannot be decided: %v, %+v", err, w.Verdict(t, other.Name))
 	}
 }
 
@@ -238,7 +266,7 @@ func otherRequestsAreNotOurs(t *testing.T, w World) {
 		if r.find(aboutRequest(name)) >= 0 {
 			t.Errorf("%s was handed on", name)
 		}
-		if err := in.DecideJoin(t.Context(), name, true, "test"); err == nil {
+		if err := in.DecideJoin(t.Context(), tenant.JoinRequest{Name: name}, true, "test"); err == nil {
 			t.Errorf("DecideJoin approved %s", name)
 		}
 		if v := w.Verdict(t, name); v.Approved || v.Denied {
@@ -267,7 +295,7 @@ func aRequestIsHandedOnOnce(t *testing.T, w World) {
 	r := watch(t, in)
 	request := w.Ask(t, b, unique("node"))
 	r.await(t, "the join request", aboutRequest(request.Name))
-	if err := in.DecideJoin(t.Context(), request.Name, false, "test"); err != nil {
+	if err := in.DecideJoin(t.Context(), request, false, "test"); err != nil {
 		t.Fatal(err)
 	}
 	mark := w.Ask(t, b, unique("node"))

@@ -47,6 +47,8 @@ type World struct {
 	AskOtherwise func(t *testing.T, b tenant.BootstrapToken) []string
 	Verdict      func(t *testing.T, request string) Verdict
 	Forget       func(t *testing.T, request string) // deletes a request
+	// Replace deletes a request and makes another of the same name.
+	Replace func(t *testing.T, r tenant.JoinRequest, b tenant.BootstrapToken, node string) tenant.JoinRequest
 
 	Authenticates func(t *testing.T, tokenID string, value secret.Text) bool
 	Signed        func(t *testing.T, tokenID string) bool // cluster-info, with the token

@@ -295,7 +295,7 @@ func changesHaveOneFieldSet(t *testing.T, w World) {
 	r.await(t, "the node gone", isGone(name))
 	for _, c := range r.all(func(tenant.Change) bool { return true }) {
 		set := 0
-		for _, is := range []bool{c.Node != nil, c.Gone != "", c.Request != nil, c.Synced} {
+		for _, is := range []bool{c.Node != nil, c.Gone != "", c.Request != nil, c.Excess != nil, c.Synced} {
 			if is {
 				set++
 			}
