@@ -30,6 +30,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/overview"
 	"github.com/kubebyon/kubebyon/core/tenants"
 	"github.com/kubebyon/kubebyon/core/tokens"
+	"github.com/kubebyon/kubebyon/ports/passwords"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/store"
 	"github.com/kubebyon/kubebyon/ports/tenant"
@@ -70,6 +71,7 @@ type parts struct {
 	store   store.Store
 	connect func(tenant.Connector) tenant.Connector // what stands before the tenants
 	perUser int                                     // clusters
+	hasher  passwords.Hasher                        // nil: plainHasher
 }
 
 func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world {
@@ -82,9 +84,12 @@ func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world 
 	random := w.random
 	sealer := keyseal.New([32]byte{1})
 	door := tenants.Door{Provisioner: w.planes, Connector: of.connect(w.tenants)}
+	if of.hasher == nil {
+		of.hasher = plainHasher{}
+	}
 	var s httpapi.Services
 	var err [6]error
-	s.Identity, err[0] = identity.New(identity.Deps{Store: w.store, Passwords: plainHasher{}, Log: log, Now: w.clock.now, Random: random.id, Secret: random.secret})
+	s.Identity, err[0] = identity.New(identity.Deps{Store: w.store, Passwords: of.hasher, Log: log, Now: w.clock.now, Random: random.id, Secret: random.secret})
 	s.Clusters, err[1] = clusters.New(clusters.Deps{
 		Store: w.store, Seal: sealer, Provisioner: w.planes, Catalog: w.planes, Now: w.clock.now, Random: random.id,
 		CheckPassword: s.Identity.CheckPassword, Committed: func() {}, MaxPerUser: of.perUser,
