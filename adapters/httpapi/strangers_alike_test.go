@@ -212,7 +212,7 @@ func TestWhatOthersHaveChangesNoAnswer(t *testing.T) {
 			mine := w.estate(otherEmail, "mine")
 			other, operator := w.as(otherEmail), w.as(operatorMail)
 			before, all := map[string]told{}, map[string]told{}
-			lists := w.readable(t, s, mine)
+			lists := readable(t, s)
 			for _, op := range lists {
 				before[op.id] = w.tell(other, op.method, op.target(t, mine.named), nil)
 				all[op.id] = w.tell(operator, op.method, op.target(t, mine.named), nil)
@@ -236,7 +236,7 @@ func TestWhatOthersHaveChangesNoAnswer(t *testing.T) {
 }
 
 // readable are the operations that read what one has.
-func (w tracedWorld) readable(t *testing.T, s surface, mine *estate) (out []*rubbishOperation) {
+func readable(t *testing.T, s surface) (out []*rubbishOperation) {
 	t.Helper()
 	for _, op := range rubbishOperations(t, s.doc) {
 		if row := s.table[op.id]; op.method == http.MethodGet && row.anonymous == nothing && row.other != forbidden {

@@ -45,15 +45,16 @@ type may struct {
 // operation.
 func consoleTable() map[string]may {
 	var (
-		everybody      = may{owner: own, other: own, operator: own, admin: own, anonymous: own}
-		signedIn       = may{owner: own, other: own, operator: own, admin: own}
-		oneself        = may{owner: sees, other: own, operator: own, admin: own}
-		whoReadsAll    = may{owner: sees, other: notFound, operator: sees, admin: sees}
-		listOfClusters = may{owner: sees, other: own, operator: sees, admin: sees}
-		whoManages     = may{owner: sees, other: notFound, operator: forbidden, admin: sees}
-		whoseNodes     = may{owner: sees, other: notFound, operator: sees, admin: sees}
-		whoHasTheToken = may{owner: sees, other: sees, operator: sees, admin: sees, anonymous: sees, foreignPage: sees}
-		admins         = may{owner: forbidden, other: forbidden, operator: forbidden, admin: sees}
+		everybody         = may{owner: own, other: own, operator: own, admin: own, anonymous: own}
+		signedIn          = may{owner: own, other: own, operator: own, admin: own}
+		oneself           = may{owner: sees, other: own, operator: own, admin: own}
+		whoReadsAll       = may{owner: sees, other: notFound, operator: sees, admin: sees}
+		listOfClusters    = may{owner: sees, other: own, operator: sees, admin: sees}
+		whoManages        = may{owner: sees, other: notFound, operator: forbidden, admin: sees}
+		whoseNodes        = may{owner: sees, other: notFound, operator: sees, admin: sees}
+		whoHasTheToken    = may{owner: sees, other: sees, operator: sees, admin: sees, anonymous: sees, foreignPage: sees}
+		whoHasThePassword = may{owner: sees, other: sees, operator: sees, admin: sees, anonymous: sees, ownSiteOnly: true}
+		admins            = may{owner: forbidden, other: forbidden, operator: forbidden, admin: sees}
 	)
 	return map[string]may{
 		// The server itself says nothing of anybody.
@@ -63,9 +64,8 @@ func consoleTable() map[string]may {
 
 		// Signing in takes the password and nothing else.
 		"listAuthProviders": everybody,
-		"login": {owner: sees, other: sees, operator: sees, admin: sees, anonymous: sees, ownSiteOnly: true,
-			body: func(*strangers) any { return map[string]any{"email": userEmail, "password": password} }},
-		"logout": everybody,
+		"login":             whoHasThePassword.with(func(*strangers) any { return map[string]any{"email": userEmail, "password": password} }),
+		"logout":            everybody,
 
 		// One's own account.
 		"getCurrentUser": oneself,

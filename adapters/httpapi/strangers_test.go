@@ -174,7 +174,7 @@ func (w walk) refused() {
 		want := w.row.verdict(c.member, w.op.method)
 		target, body := w.request(e)
 		w.refusal(c.member, want, target, w.ask(c.caller, w.op.method, target, body), e)
-		if want == unauthenticated || want == csrfRejected { // before anybody looks at the body
+		if w.op.body != nil && (want == unauthenticated || want == csrfRejected) { // before anybody looks at the body
 			w.refusal(c.member, want, target, w.ask(c.caller, w.op.method, target, "{"), e)
 		}
 		if w.op.method == http.MethodGet {
@@ -217,8 +217,8 @@ func (w walk) done() {
 		if want == own && len(found) > 0 {
 			w.t.Errorf("%s: %s %s: the answer holds %q of the owner: %s", m.name, w.op.method, target, found, a.Body)
 		}
-		if want == own && m.as != asOwner && w.holdings(e) != before {
-			w.t.Errorf("%s: %s %s changed what the owner has:\n%s", m.name, w.op.method, target, difference(before, w.holdings(e)))
+		if after := w.holdings(e); want == own && m.as != asOwner && after != before {
+			w.t.Errorf("%s: %s %s changed what the owner has:\n%s", m.name, w.op.method, target, difference(before, after))
 		}
 	}
 }
@@ -281,15 +281,10 @@ func (w walk) ask(c caller, method, target string, body any) answer {
 }
 
 func (v verdict) status() int {
-	switch v {
-	case unauthenticated:
-		return http.StatusUnauthorized
-	case notFound:
-		return http.StatusNotFound
-	case forbidden, csrfRejected:
-		return http.StatusForbidden
-	}
-	return http.StatusOK
+	return [...]int{
+		sees: http.StatusOK, own: http.StatusOK, notFound: http.StatusNotFound, forbidden: http.StatusForbidden,
+		unauthenticated: http.StatusUnauthorized, csrfRejected: http.StatusForbidden,
+	}[v]
 }
 
 // refusal checks that an answer refuses in the way that the table says, and

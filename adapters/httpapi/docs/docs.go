@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -40,7 +41,7 @@ type asset struct {
 // Handler serves the page at /docs and what it loads under /docs/assets/. The
 // page shows the OpenAPI document at specURL, which must be of the same origin.
 func Handler(specURL string) http.Handler {
-	assets := load()
+	assets := loaded()
 	page := newAsset("page.html", render(specURL))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /docs", page.serve)
@@ -63,6 +64,9 @@ func render(specURL string) []byte {
 	}
 	return page.Bytes()
 }
+
+// loaded unpacks what was embedded once, for however many servers.
+var loaded = sync.OnceValue(load) //nolint:gochecknoglobals // what it gives never changes
 
 // load reads what was embedded. A file NAME.gz is served as NAME.
 func load() map[string]asset {
