@@ -72,7 +72,7 @@ func TestRefusedSignIns(t *testing.T) {
 		t.Error("401 without WWW-Authenticate")
 	}
 	login(map[string]any{"email": "no address", "password": password}).want(401, "invalid_credentials")
-	w.setStatus(userEmail, identity.Banned)
+	w.ban(userEmail)
 	login(map[string]any{"email": userEmail, "password": password}).want(403, "account_banned")
 	login(map[string]any{"email": userEmail, "password": "wrong"}).want(401, "invalid_credentials")
 	for _, body := range []any{nil, "", "{", "[]", "null", `"text"`, map[string]any{}, map[string]any{"email": userEmail}, map[string]any{"email": 1, "password": password}} {
@@ -85,14 +85,14 @@ func TestRefusedSignIns(t *testing.T) {
 	}
 }
 
-func (w *world) setStatus(email string, s identity.Status) {
+func (w *world) ban(email string) {
 	w.t.Helper()
 	w.write(func(ctx context.Context, tx store.Tx) error {
 		u, err := tx.Users().ByEmail(ctx, email)
 		if err != nil {
 			return err
 		}
-		u.Status = string(s)
+		u.Status = string(identity.Banned)
 		return tx.Users().Update(ctx, &u)
 	})
 }
@@ -104,7 +104,7 @@ func TestBannedAtOnce(t *testing.T) {
 	ada, key := w.as(userEmail), w.withKey(userEmail, nil)
 	ada.do("GET", "/api/console/me", nil).want(200, "")
 	key.do("GET", "/api/console/me", nil).want(200, "")
-	w.setStatus(userEmail, identity.Banned)
+	w.ban(userEmail)
 	ada.do("GET", "/api/console/me", nil).want(401, "unauthenticated")
 	key.do("GET", "/api/console/me", nil).want(401, "unauthenticated")
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/core/clusters"
-	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -265,7 +264,7 @@ func (w tracedWorld) filtered(t *testing.T, op *rubbishOperation, c caller, mine
 			}
 			there, not := op.target(t, mine.named)+"?"+url.Values{p.Name: {value}}.Encode(), op.target(t, mine.named)+"?"+url.Values{p.Name: {absent}}.Encode()
 			a := w.tell(c, op.method, there, nil)
-			if found := held(a.answer, foreign.marks, there); len(found) > 0 {
+			if found := revealed(a.answer, foreign.marks, there); len(found) > 0 {
 				t.Errorf("%s: the answer holds %q", there, found)
 			}
 			alike(t, op.id+" by "+p.Name, a, w.tell(c, op.method, not, nil))
@@ -281,7 +280,7 @@ func (w tracedWorld) filtered(t *testing.T, op *rubbishOperation, c caller, mine
 func TestSigningInTellsNobodyWhoIsThere(t *testing.T) {
 	t.Parallel()
 	w := newTracedWorld(t, memstore.New())
-	w.setStatus(operatorMail, identity.Banned)
+	w.ban(operatorMail)
 	w.write(func(ctx context.Context, tx store.Tx) error {
 		u, err := tx.Users().ByEmail(ctx, otherEmail)
 		if err != nil {
@@ -394,7 +393,7 @@ func (w tracedWorld) refusesJoin(a told, status int, code string, e *estate) {
 	if got := a.Header().Get("X-KubeBYON-Join-Error"); got != code {
 		w.t.Errorf("%s: code %q, want %q", a.what, got, code)
 	}
-	if found := held(a.answer, e.marks, ""); len(found) > 0 {
+	if found := revealed(a.answer, e.marks, ""); len(found) > 0 {
 		w.t.Errorf("%s: the refusal holds %q: %s", a.what, found, a.Body)
 	}
 }

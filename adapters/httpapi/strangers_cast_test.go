@@ -160,7 +160,7 @@ func (s *strangers) endSessions() {
 	s.dead["an admin whose password was reset"] = reset
 
 	s.dead["a banned admin"], s.dead["a banned admin, by key"] = good(s.as(bannedEmail)), good(s.byKey(bannedEmail, nil))
-	s.setStatus(bannedEmail, identity.Banned)
+	s.ban(bannedEmail)
 
 	now := s.clock.now()
 	s.dead["an admin, by a key that has expired"] = s.byKey(adminEmail, &now)

@@ -112,7 +112,7 @@ func TestUndocumentedRoutesSayNothing(t *testing.T) {
 				path := strings.NewReplacer("{clusterID}", e.named["clusterID"], "/*", "/assets/x").Replace(path)
 				a := s.serve(who.request(method, path, nil))
 				requests++
-				if a.Code >= 500 || len(held(a, e.marks, path)) > 0 || len(s.deeds.take()) > 0 {
+				if a.Code >= 500 || len(revealed(a, e.marks, path)) > 0 || len(s.deeds.take()) > 0 {
 					t.Errorf("%s: %s %s: %d %s", m.name, method, path, a.Code, a.Body)
 				}
 			}
@@ -210,7 +210,7 @@ func (w walk) done() {
 			w.t.Errorf("%s: %s %s: %d %s, but the table says %s", m.name, w.op.method, target, a.Code, a.Body, want)
 			continue
 		}
-		found := held(a, e.marks, "")
+		found := revealed(a, e.marks, "")
 		if want == sees && a.Body.Len() > 0 && len(found) == 0 {
 			w.t.Errorf("%s: %s %s: the table says that this sees the owner's things; the answer holds none of them: %s", m.name, w.op.method, target, a.Body)
 		}
@@ -304,13 +304,13 @@ func (w walk) refusal(m member, want verdict, target string, a answer, e *estate
 	if fits := code == want.String() || want == notFound && code != "not_found" && strings.HasSuffix(code, "_not_found"); !fits {
 		w.t.Errorf("%s: the code is %s, but the table says %s", what, code, want)
 	}
-	if found := held(a, e.marks, target); len(found) > 0 || a.Header().Get("Set-Cookie") != "" {
+	if found := revealed(a, e.marks, target); len(found) > 0 || a.Header().Get("Set-Cookie") != "" {
 		w.t.Errorf("%s: the refusal holds %q: %v %s", what, found, a.Header(), a.Body)
 	}
 }
 
-// held returns the marks that an answer holds, but for those in what was asked.
-func held(a answer, marks []string, asked string) (out []string) {
+// revealed returns the marks that an answer holds, but for those in what was asked.
+func revealed(a answer, marks []string, asked string) (out []string) {
 	text := a.Body.String() + fmt.Sprint(a.Header())
 	for _, m := range marks {
 		if strings.Contains(text, m) && !strings.Contains(asked, m) {
