@@ -25,7 +25,7 @@ import (
 // all, and nothing may be left of a cluster that was deleted.
 //
 // KUBEBYON_CHAOS_SEED gives the seed again, KUBEBYON_CHAOS_KILLS the number of
-// kills, and KUBEBYON_CHAOS_LOGS a folder for the servers' logs.
+// kills, and KUBEBYON_CHAOS_LOGS a folder for the logs of servers and control planes.
 func TestAcknowledgedRequestsSurviveKills(t *testing.T) {
 	t.Parallel()
 	seed, kills := chaosSetting(t, "SEED", rand.Uint64()>>1), chaosSetting(t, "KILLS", 8)
@@ -344,6 +344,13 @@ func (c *chaos) keepLog() {
 	}
 	if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("server-%02d.log", c.started())), []byte(c.server.log.tail()), 0o600); err != nil {
 		c.t.Error(err)
+	}
+	planes, _ := filepath.Glob(filepath.Join(c.data, "planes", "data", "*", "plane.log"))
+	for _, file := range planes {
+		text, _ := os.ReadFile(file) // it may have gone meanwhile
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(filepath.Dir(file))+".log"), text, 0o600); err != nil {
+			c.t.Error(err)
+		}
 	}
 }
 

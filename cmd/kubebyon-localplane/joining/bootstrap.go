@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -37,6 +38,7 @@ const (
 
 	kubeconfigFile  = "kubelet.conf"
 	certificateFile = "kubelet-client.pem"
+	pendingKeyFile  = "kubelet-client.key.tmp" // as the kubelet calls its own
 )
 
 // bootstrap buys a certificate for the node with the token and keeps it as kubelet.conf.
@@ -51,11 +53,59 @@ func bootstrap(ctx context.Context, dir *filestore.Dir, p *plane, t *discoveryTo
 	if err := refuseTakenName(ctx, client, t, name); err != nil {
 		return err
 	}
-	certificate, err := requestCertificate(ctx, client, t, name)
+	certificate, err := buy(ctx, dir, client, t, name)
 	if err != nil {
 		return err
 	}
-	return keepKubeconfig(dir, p, certificate)
+	if err := keepKubeconfig(dir, p, certificate); err != nil {
+		return err
+	}
+	return forgetKey(dir)
+}
+
+// buy asks for a certificate with a key that is kept until there is an answer.
+func buy(ctx context.Context, dir *filestore.Dir, client kubernetes.Interface, t *discoveryToken, name string) ([]byte, error) {
+	key, err := pendingKey(dir)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := requestCertificate(ctx, client, t, name, key)
+	if errors.Is(err, errDenied) {
+		_ = forgetKey(dir) // why it was denied is what matters
+	}
+	return certificate, err
+}
+
+// pendingKey is the key of an attempt that never heard the answer, or a new one. A join token may
+// serve only the key that asked first, so whoever tries again must be the same machine.
+func pendingKey(dir *filestore.Dir) (*ecdsa.PrivateKey, error) {
+	path := dir.Path("pki", pendingKeyFile)
+	content, err := filestore.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	if found, err := keyutil.ParsePrivateKeyPEM(content); err == nil {
+		if key, ok := found.(*ecdsa.PrivateKey); ok {
+			return key, nil
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	content, err = keyutil.MarshalPrivateKeyToPEM(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode the key: %w", err)
+	}
+	return key, filestore.Write(path, content)
+}
+
+// forgetKey is for a key that has bought something, or never will.
+func forgetKey(dir *filestore.Dir) error {
+	if err := os.Remove(dir.Path("pki", pendingKeyFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the key of the request: %w", err)
+	}
+	return nil
 }
 
 // refuseTakenName keeps two machines from being one node in turns.
@@ -83,13 +133,9 @@ func isReady(node *corev1.Node) bool {
 	return false
 }
 
-// requestCertificate returns the certificate and its key in one PEM. The key never leaves this
-// process until it has bought something.
-func requestCertificate(ctx context.Context, client kubernetes.Interface, t *discoveryToken, name string) ([]byte, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
-	}
+// requestCertificate returns the certificate and its key in one PEM. Asking again with the same key
+// is the same request.
+func requestCertificate(ctx context.Context, client kubernetes.Interface, t *discoveryToken, name string, key *ecdsa.PrivateKey) ([]byte, error) {
 	subject := &pkix.Name{CommonName: "system:node:" + name, Organization: []string{"system:nodes"}}
 	request, err := cert.MakeCSR(key, subject, nil, nil)
 	if err != nil {
@@ -107,7 +153,7 @@ func requestCertificate(ctx context.Context, client kubernetes.Interface, t *dis
 		return nil, refusal.New("The certificate request %s was not approved within %s.", requestName, approvalPatience).Because(err)
 	}
 	if err != nil {
-		return nil, refusal.New("The certificate request %s was not granted: %s.", requestName, oneLine(err)).Because(err)
+		return nil, refusal.New("The certificate request %s was not granted: %s.", requestName, oneLine(err)).Because(errors.Join(err, denial(ctx, client, requestName)))
 	}
 	keyPEM, err := keyutil.MarshalPrivateKeyToPEM(key)
 	if err != nil {
@@ -116,7 +162,24 @@ func requestCertificate(ctx context.Context, client kubernetes.Interface, t *dis
 	return append(certificate, keyPEM...), nil
 }
 
-var errNotApproved = errors.New("the certificate request was not approved in time")
+var (
+	errNotApproved = errors.New("the certificate request was not approved in time")
+	errDenied      = errors.New("the certificate request is denied for good")
+)
+
+// denial tells a request that was decided upon from one whose answer was lost.
+func denial(ctx context.Context, client kubernetes.Interface, name string) error {
+	request, err := client.CertificatesV1().CertificateSigningRequests().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil //nolint:nilerr // nobody says that it is denied
+	}
+	for _, c := range request.Status.Conditions {
+		if c.Type == certificatesv1.CertificateDenied || c.Type == certificatesv1.CertificateFailed {
+			return errDenied
+		}
+	}
+	return nil
+}
 
 // requestName is derived from the key, as the kubelet does it.
 func requestName(key *ecdsa.PrivateKey) string {
