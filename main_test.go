@@ -30,9 +30,9 @@ func TestAPackageThatDoesNotLookForLeaksIsSeen(t *testing.T) {
 	t.Parallel()
 	const a, b = "func TestA(t *testing.T) {}", "func TestMain(m *testing.M) { os.Exit(m.Run()) }"
 	for text, want := range map[string]bool{
-		a:           false,
+		a:            false,
 		a + "\n" + b: false,
-		a + "\nfunc TestMain(m *testing.M) { goleak.VerifyTestMain(m) }":                                           true,
+		a + "\nfunc TestMain(m *testing.M) { goleak.VerifyTestMain(m) }":                                          true,
 		a + "\nfunc TestMain(m *testing.M) {\n\tcode := m.Run()\n\tif err := goleak.Find(); err != nil {\n\t}\n}": true,
 		a + "\n// goleak.VerifyTestMain(m) is for others.":                                                        false,
 		a + "\nfunc TestB(t *testing.T) { goleak.Find() }":                                                        false,

@@ -141,9 +141,9 @@ func (s *site) build(name string, key byte, change ...func(*app.Config)) *server
 }
 
 // start runs a server until the test ends.
-func (s *site) start(name string, change ...func(*app.Config)) *server {
+func (s *site) start(name string) *server {
 	s.t.Helper()
-	out := s.build(name, 1, change...)
+	out := s.build(name, 1)
 	if err := out.Start(s.t.Context()); err != nil {
 		s.t.Fatal(err)
 	}

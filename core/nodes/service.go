@@ -113,7 +113,7 @@ func (s *Service) correct(ctx context.Context, c store.Cluster, in tenant.Tenant
 	for range corrections {
 		seen, err := in.Node(ctx, written.Name)
 		if err != nil || seen.Unschedulable == written.Unschedulable {
-			return nil //nolint:nilerr // what was asked is done; a tenant that is silent now is read anew when it answers
+			return nil // what was asked is done; a tenant that is silent now is read anew when it answers
 		}
 		written.Unschedulable = seen.Unschedulable
 		err = s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error {
