@@ -83,7 +83,10 @@ type spelling struct {
 	skipLocked  string // ends a SELECT that locks its rows, and passes by what others have locked
 	claimOutbox string // returns whether this transaction may publish
 	nextNumber  string // returns a cluster number that was never used
-	contains    string // of a column and a text: whether the one has the other in it
+	contains    string // of a text: whether search_text has it in it
+	// search leaves the rows that have a text in their search_text, found with an
+	// index where there is one for so short a text.
+	search      func(q *bun.SelectQuery, text string)
 	hasVersions string // returns whether the table of applied migrations is there
 }
 

@@ -155,15 +155,12 @@ func (s clusters) List(ctx context.Context, scope store.Scope, f store.ClusterFi
 	if err := plain(f.Status, f.Search); err != nil {
 		return page.Of[store.Cluster]{}, err
 	}
-	return list[clusterRow](ctx, s.unit, q, func(c store.Cluster) string { return c.ID.String() }, func(q *bun.SelectQuery) {
+	return search[clusterRow](ctx, s.unit, q, f.Search, func(c store.Cluster) string { return c.ID.String() }, func(q *bun.SelectQuery) {
 		within(q, scope)
 		if f.Status != "" {
 			q.Where("c.status = ?", f.Status)
 		}
-		if f.Search != "" {
-			q.Where(s.engine.sql().contains, bun.Ident("c.search_text"), searchable(f.Search))
-		}
-	})
+	}, func(*bun.SelectQuery) {})
 }
 
 func (s clusters) CountByStatus(ctx context.Context, scope store.Scope) (map[string]int, error) {

@@ -36,6 +36,18 @@ func (k *key[K]) Scan(src any) error {
 	return fmt.Errorf("an identifier came as %T", src)
 }
 
+// ownerOf is a column that holds the owner of a cluster, which never changes. It
+// is only ever written.
+type ownerOf struct{ cluster id.Cluster }
+
+func (o ownerOf) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
+	b = append(b, "COALESCE((SELECT owner_user_id FROM clusters WHERE id = "...)
+	b = gen.Dialect().AppendString(b, o.cluster.String())
+	return append(b, "), '')"...), nil // the reference to the cluster fails then
+}
+
+func (*ownerOf) Scan(any) error { return nil }
+
 // moment is a column that holds a time: timestamptz(3) in PostgreSQL,
 // milliseconds since 1970 in SQLite.
 type moment time.Time

@@ -38,6 +38,7 @@ type nodeRow struct {
 	CreatedAt                   moment                      `bun:"created_at"`
 	UpdatedAt                   moment                      `bun:"updated_at"`
 	SearchText                  string                      `bun:"search_text"`
+	OwnerUserID                 ownerOf                     `bun:"owner_user_id"`
 }
 
 func toNodeRow(n store.Node) *nodeRow {
@@ -48,6 +49,7 @@ func toNodeRow(n store.Node) *nodeRow {
 		MemoryAllocatableBytes: n.MemoryAllocatableBytes, EphemeralStorageAllocatable: n.EphemeralStorageAllocatable,
 		Source: n.Source, LastSeenAt: maybeAt(n.LastSeenAt), ReadyAt: maybeAt(n.ReadyAt), OfflineAt: maybeAt(n.OfflineAt),
 		CreatedAt: at(n.CreatedAt), UpdatedAt: at(n.UpdatedAt), SearchText: searchable(n.Name, n.InternalIP),
+		OwnerUserID: ownerOf{n.ClusterID},
 	}
 }
 
@@ -106,7 +108,7 @@ func (s nodes) Insert(ctx context.Context, rec store.Node) error {
 }
 
 func (s nodes) Update(ctx context.Context, rec store.Node) error {
-	n, err := s.change(ctx, toNodeRow(rec), func(q *bun.UpdateQuery) { q.ExcludeColumn("id").WherePK() })
+	n, err := s.change(ctx, toNodeRow(rec), func(q *bun.UpdateQuery) { q.ExcludeColumn("id", "owner_user_id").WherePK() })
 	if err == nil && n == 0 {
 		return noNode()
 	}
@@ -152,20 +154,19 @@ func (s nodes) List(ctx context.Context, scope store.Scope, f store.NodeFilter, 
 	if err := plain(f.Status, f.Search); err != nil {
 		return page.Of[store.Node]{}, err
 	}
-	return list[nodeRow](ctx, s.unit, q, func(n store.Node) string { return n.ID.String() }, func(q *bun.SelectQuery) {
-		belonging(q, scope)
-		if !f.ClusterID.IsZero() {
+	return search[nodeRow](ctx, s.unit, q, f.Search, func(n store.Node) string { return n.ID.String() }, func(q *bun.SelectQuery) {
+		if f.ClusterID.IsZero() {
+			owned(q, scope)
+		} else {
 			q.Where("n.cluster_id = ?", f.ClusterID.String())
 		}
 		if f.Status != "" {
 			q.Where("n.status = ?", f.Status)
 		}
-		if f.Search != "" {
-			q.Where(s.engine.sql().contains, bun.Ident("n.search_text"), searchable(f.Search))
-		}
-	})
+	}, func(q *bun.SelectQuery) { belonging(q, scope) })
 }
 
+// Totals adds up what triggers keep for each cluster.
 func (s nodes) Totals(ctx context.Context, scope store.Scope) (store.NodeTotals, error) {
 	out := store.NodeTotals{ByStatus: map[string]int{}}
 	if err := s.reads(); err != nil {
@@ -176,10 +177,10 @@ func (s nodes) Totals(ctx context.Context, scope store.Scope) (store.NodeTotals,
 		N           int
 		CPU, Memory int64
 	}
-	q := s.db.NewSelect().TableExpr("nodes AS n").Join("JOIN clusters AS c ON c.id = n.cluster_id").
-		ColumnExpr("n.status, count(*) AS n").
-		ColumnExpr("CAST(sum(n.cpu_allocatable_milli) AS bigint) AS cpu, CAST(sum(n.memory_allocatable_bytes) AS bigint) AS memory").
-		GroupExpr("n.status")
+	q := s.db.NewSelect().TableExpr("node_totals AS t").Join("JOIN clusters AS c ON c.id = t.cluster_id").
+		ColumnExpr("t.status, CAST(sum(t.nodes) AS bigint) AS n").
+		ColumnExpr("CAST(sum(t.cpu_allocatable_milli) AS bigint) AS cpu, CAST(sum(t.memory_allocatable_bytes) AS bigint) AS memory").
+		GroupExpr("t.status")
 	within(q, scope)
 	if err := q.Scan(ctx, &rows); err != nil {
 		return out, err

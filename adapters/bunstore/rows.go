@@ -79,16 +79,90 @@ func list[R row[Rec], Rec any](ctx context.Context, u *unit, q page.Query, id fu
 	}
 	q = q.Clamp()
 	found, err := all[R](ctx, u, func(s *bun.SelectQuery) {
-		if q.Before != "" {
-			s.Where("?TableAlias.id < ?", q.Before)
-		}
 		narrow(s)
-		s.OrderExpr("?TableAlias.id DESC").Limit(int64(q.Limit) + 1)
+		newestFirst(s, q)
 	})
 	if err != nil {
 		return page.Of[Rec]{}, err
 	}
 	return page.Cut(found, q.Limit, id), nil
+}
+
+// newestFirst leaves one page, and the row after it.
+func newestFirst(s *bun.SelectQuery, q page.Query) *bun.SelectQuery {
+	if q.Before != "" {
+		s.Where("?TableAlias.id < ?", q.Before)
+	}
+	return s.OrderExpr("?TableAlias.id DESC").Limit(int64(q.Limit) + 1)
+}
+
+// searchWindow is how many of the newest rows a search looks through before it
+// asks the index of parts of texts.
+const searchWindow = 300
+
+// search is list for the rows that have a text in their search_text; an empty
+// one is in all. What everything has in it is found among the newest rows, where
+// the index would return nearly the whole table; what next to nothing has in it
+// is found with the index, where looking would pass by nearly the whole table.
+// narrow must leave what an index finds; belongs may be anything.
+func search[R row[Rec], Rec any](ctx context.Context, u *unit, q page.Query, text string, id func(Rec) string,
+	narrow, belongs func(*bun.SelectQuery),
+) (page.Of[Rec], error) {
+	both := func(s *bun.SelectQuery) { narrow(s); belongs(s) }
+	if text == "" {
+		return list[R](ctx, u, q, id, both)
+	}
+	if err := plain(q.Before); err != nil {
+		return page.Of[Rec]{}, err
+	}
+	q, text = q.Clamp(), searchable(text)
+	oldest, err := endOfWindow[R](ctx, u, q, narrow)
+	if err != nil {
+		return page.Of[Rec]{}, err
+	}
+	found, err := all[R](ctx, u, func(s *bun.SelectQuery) {
+		both(s)
+		newestFirst(s.Where(u.engine.sql().contains, text).Where("?TableAlias.id >= ?", oldest), q)
+	})
+	if err != nil || oldest == "" || len(found) > q.Limit {
+		return page.Cut(found, q.Limit, id), err
+	}
+	older, err := all[R](ctx, u, func(s *bun.SelectQuery) {
+		both(s)
+		u.engine.sql().search(s, text)
+		newestFirst(s, page.Query{Before: oldest, Limit: q.Limit - len(found)})
+	})
+	return page.Cut(append(found, older...), q.Limit, id), err
+}
+
+// endOfWindow returns the id of the oldest row that a search looks through; none
+// when it looks through all.
+func endOfWindow[R any](ctx context.Context, u *unit, q page.Query, narrow func(*bun.SelectQuery)) (oldest string, err error) {
+	if err := u.reads(); err != nil {
+		return "", err
+	}
+	s := u.db.NewSelect().Model((*R)(nil)).ColumnExpr("?TableAlias.id")
+	narrow(s)
+	err = newestFirst(s, q).Offset(searchWindow).Limit(1).Scan(ctx, &oldest)
+	if noRows(err) {
+		return "", nil
+	}
+	return oldest, err
+}
+
+// parts are pieces of a text that are indexed; what has the text in it has them
+// all in it.
+func parts(text string) []string {
+	const length, most = 3, 16
+	runes := []rune(text)
+	if len(runes) <= length {
+		return []string{text}
+	}
+	var out []string
+	for i := range min(len(runes)-length+1, most) {
+		out = append(out, string(runes[i:i+length]))
+	}
+	return out
 }
 
 // within leaves what a scope sees of clusters that are not deleted.
@@ -101,11 +175,21 @@ func withinAs(q *bun.SelectQuery, s store.Scope, value func(any) any) {
 	}
 }
 
-// belonging leaves the rows of clusters that a scope sees.
+// owned leaves the rows that are said to be of the clusters that a scope sees:
+// what an index finds. Whether the cluster is still there, [belonging] asks.
+func owned(q *bun.SelectQuery, s store.Scope) {
+	if owner, everyone := s.Owner(); !everyone {
+		q.Where("?TableAlias.owner_user_id = ?", owner.String())
+	}
+}
+
+// belonging leaves the rows of clusters that a scope sees. It keeps both planners
+// from making a join of it, which they would begin with the clusters and then
+// sort: each row asks for its own.
 func belonging(q *bun.SelectQuery, s store.Scope) {
 	of := q.NewSelect().TableExpr("clusters AS c").ColumnExpr("1").Where("c.id = ?TableAlias.cluster_id")
 	within(of, s)
-	q.Where("EXISTS (?)", of)
+	q.Where("EXISTS (? LIMIT 1 OFFSET 0)", of)
 }
 
 // insert writes a new row, or a slice of them.

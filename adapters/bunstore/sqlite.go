@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
@@ -160,7 +161,24 @@ func (sqliteFile) sql() spelling {
 		ping:        "PRAGMA schema_version",
 		claimOutbox: "SELECT 1", // there is one transaction at a time
 		nextNumber:  "UPDATE cluster_numbers SET last = last + 1 RETURNING last",
-		contains:    "instr(?, ?) > 0",
+		contains:    fileContains,
+		search:      searchFile,
 		hasVersions: "SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'",
 	}
+}
+
+const fileContains = "instr(?TableAlias.search_text, ?) > 0"
+
+// searchFile has an index for texts of three characters or more.
+func searchFile(q *bun.SelectQuery, text string) {
+	if utf8.RuneCountInString(text) < 3 {
+		q.Where(fileContains, text)
+		return
+	}
+	var match []string
+	for _, p := range parts(text) {
+		match = append(match, `"`+strings.ReplaceAll(p, `"`, `""`)+`"`)
+	}
+	q.Where("?TableAlias.id IN (SELECT h.id FROM search_texts AS h WHERE h.number IN (SELECT rowid FROM search_parts WHERE search_parts MATCH ?) AND instr(h.text, ?) > 0)",
+		strings.Join(match, " AND "), text)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/uptrace/bun"
@@ -154,13 +155,13 @@ func (s leases) Release(ctx context.Context, names []string, holder string) erro
 	return err
 }
 
-// Living begins its walk of the names where the prefix does.
+// Living walks the names from where the prefix begins to where it ends.
 func (s leases) Living(ctx context.Context, prefix string, now time.Time) ([]store.Lease, error) {
 	if err := plain(prefix); err != nil {
 		return nil, err
 	}
 	return all[leaseRow](ctx, s.unit, func(q *bun.SelectQuery) {
-		q.Where("l.name >= ?", prefix).Where("substr(l.name, 1, ?) = ?", utf8.RuneCountInString(prefix), prefix).
+		q.Where("l.name >= ?", prefix).Where("l.name <= ?", prefix+string(unicode.MaxRune)).Where("substr(l.name, 1, ?) = ?", utf8.RuneCountInString(prefix), prefix).
 			Where("l.held_until > ?", at(now)).OrderExpr("l.name")
 	})
 }
