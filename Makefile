@@ -80,6 +80,16 @@ bench: export KUBEBYON_KUBECTL ?= $(CURDIR)/bin/kubectl
 bench: bin/kubebyon-localplane bin/kubectl ## Run the benchmarks (BENCH=regexp, PKG=packages)
 	$(SERVICES) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -timeout 30m $(or $(PKG),./...)
 
+# Each target in turn: go fuzzes one at a time. What breaks one is written to
+# testdata/fuzz of its package, where every test run tries it again.
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for a while (FUZZTIME=30s each, FUZZ=regexp of targets)
+	@git grep -Eoh --full-name -H '^func Fuzz[A-Za-z0-9]+' -- '*_test.go' | grep -E '$(or $(FUZZ),.)' | while IFS=: read -r file name; do \
+		dir=$${file%/*}; module=.; case "$$dir" in $(PLANE)/*) module=$(PLANE); dir=$${dir#$(PLANE)/};; esac; \
+		echo "$$module/$$dir $${name#func }"; \
+		(cd "$$module" && go test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(or $(FUZZTIME),30s) "./$$dir") || exit 1; \
+	done
+
 .PHONY: generate
 generate: ## Make the generated files anew
 	go generate ./...

@@ -11,8 +11,10 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/core/tokens"
 	"github.com/kubebyon/kubebyon/ports/store"
+	"github.com/kubebyon/kubebyon/ports/tenant"
 )
 
 // joinable is a world with a cluster that machines can join.
@@ -305,4 +307,43 @@ func TestStoreOutage(t *testing.T) {
 		t.Error("the log lacks the cause")
 	}
 	w.anybody().do("GET", "/healthz", nil).want(200, "")
+}
+
+// TestATenantThatDescribesItselfOddly is told so in a script that fails: its
+// owner can write what no script may hold.
+func TestATenantThatDescribesItselfOddly(t *testing.T) {
+	t.Parallel()
+	w, ada, i := joinable(t)
+	_, value := ada.token(i)
+	c := w.tenants.Cluster(w.clusterID(i))
+	good, err := inside(t, w, i).Endpoint(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*tenant.Endpoint){
+		"server":    func(e *tenant.Endpoint) { e.Server = "$(reboot):6443" },
+		"port":      func(e *tenant.Endpoint) { e.Server = "127.0.0.1:06443" },
+		"authority": func(e *tenant.Endpoint) { e.CACert = []byte("none") },
+		"pin":       func(e *tenant.Endpoint) { e.CACertHash = "sha256:" },
+		"version":   func(e *tenant.Endpoint) { e.KubernetesVersion = "v2.0.0" },
+	} {
+		odd := good
+		change(&odd)
+		c.SetEndpoint(odd)
+		for path, status := range map[string]int{"/join?token=" + value: 200, "/api/join/clusters/" + i + "/script?token=" + value: 503} {
+			r := w.anybody().do("GET", path, nil)
+			if r.Code != status || r.Header().Get("X-KubeBYON-Join-Error") != "cluster_not_ready" || !strings.Contains(r.Body.String(), "exit 1") || strings.Contains(r.Body.String(), "reboot") {
+				t.Errorf("%s: %d %v %s", name, r.Code, r.Header(), r.Body)
+			}
+		}
+	}
+}
+
+func inside(t *testing.T, w *world, cluster string) tenant.Tenant {
+	t.Helper()
+	in, err := w.tenants.Connect(t.Context(), w.clusterID(cluster), secret.New(kubeconfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
 }

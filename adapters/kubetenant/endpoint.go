@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -89,18 +90,35 @@ func parseServer(server string) (string, error) {
 	if port == "" {
 		port = "443"
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
 		return "", errors.New("the server's port is not a port")
 	}
-	if net.ParseIP(host) == nil && !isNodeName(host) {
+	if net.ParseIP(host) == nil && !isHostName(host) {
 		return "", errors.New("the server's name is neither a DNS name nor an address")
 	}
-	return net.JoinHostPort(host, port), nil
+	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil // "0443" has one spelling
 }
+
+// isHostName: a name that DNS can hold. The API takes longer labels for nodes.
+func isHostName(name string) bool {
+	for label := range strings.SplitSeq(name, ".") {
+		if len(label) > 63 {
+			return false
+		}
+	}
+	return isNodeName(name)
+}
+
+// maxAuthorities is far more than a cluster has: a few certificates.
+const maxAuthorities = 64 << 10
 
 // parseAuthorities returns certificates as this package writes them, so that
 // nothing between or around them gets through, and the pin of the first.
 func parseAuthorities(data []byte) (text []byte, pin string, err error) {
+	if len(data) > maxAuthorities {
+		return nil, "", errors.New("the authority is too long")
+	}
 	for {
 		var block *pem.Block
 		if block, data = pem.Decode(data); block == nil {

@@ -128,7 +128,7 @@ func signature(key secret.Text, header, content string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-func authority(t *testing.T) []byte {
+func authority(t testing.TB) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

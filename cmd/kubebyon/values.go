@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/kubebyon/kubebyon/adapters/httpapi/joinscript"
 )
 
 // checked is a flag whose text must pass a check. pflag and fromEnvironment put
@@ -63,7 +65,7 @@ func isPort(text string) bool {
 // commands, so characters that mean something there are refused.
 func baseURL(fs *pflag.FlagSet, value *string, name, usage string) {
 	fs.Var(&checked{named: "url", set: func(text string) error {
-		if text != "" && !isWebURL(text) {
+		if text != "" && !joinscript.IsURL(text) {
 			return errors.New("must be like https://kubebyon.example.com")
 		}
 		*value = text

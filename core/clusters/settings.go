@@ -193,7 +193,7 @@ func (c *Cluster) set(check *fault.Check, s Settings) {
 // moveTo changes the host and keeps the old one valid for nodes that joined
 // under it.
 func (c *Cluster) moveTo(check *fault.Check, host string) {
-	host = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(host), "."))
+	host = normalHost(host)
 	if host == c.rec.ControlPlaneHost {
 		return
 	}
@@ -206,6 +206,15 @@ func (c *Cluster) moveTo(check *fault.Check, host string) {
 		former = former[len(former)-maxFormerHosts:]
 	}
 	c.rec.ControlPlaneHost, c.rec.FormerHosts = host, former
+}
+
+// normalHost is the one spelling of a name or an address.
+func normalHost(host string) string {
+	host = strings.ToLower(strings.TrimSuffix(strings.TrimSpace(host), "."))
+	if a, err := netip.ParseAddr(host); err == nil {
+		return a.Unmap().String()
+	}
+	return host
 }
 
 func validHost(host string) bool {

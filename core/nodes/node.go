@@ -90,7 +90,7 @@ const (
 // IsName reports whether Kubernetes would take text as the name of a node.
 func IsName(text string) bool { return len(text) <= maxText && nameRE.MatchString(text) }
 
-var nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`) //nolint:gochecknoglobals // a constant
+var nameRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`) //nolint:gochecknoglobals // a constant
 
 // clipped keeps of a node what there is room for.
 func clipped(n tenant.Node) tenant.Node {

@@ -124,7 +124,12 @@ func (h console) script(ctx context.Context, token string, cluster id.Cluster) (
 	if err != nil {
 		return refuse(ctx, err)
 	}
-	return h.render(j, base)
+	out, err := h.render(j, base)
+	if err != nil { // of all values only the tenant's are its owner's to choose
+		return refuse(ctx, fault.Unavailable.New("cluster_not_ready",
+			"The cluster describes itself in a way that a machine cannot use to join.").Because(err))
+	}
+	return out, nil
 }
 
 func (h console) render(j tokens.Join, base string) (*scriptOut, error) {

@@ -1,0 +1,54 @@
+package identity
+
+import (
+	"net/mail"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+)
+
+// FuzzNormalAddress: an address has one spelling, which is its own, and which
+// mail can be sent to.
+func FuzzNormalAddress(f *testing.F) {
+	for _, s := range []string{"Ada@Example.COM", " a@b ", "a@b\n", `"a b"@c`, "a@[127.0.0.1]", "Ada <a@b>", "a@b, c@d", "a(comment)@b", "İ@b", "a@\u212a", "é@é", "=?utf-8?q?a?=@b", "a@b\u00a0", "\xff@b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		address, ok := normalAddress(text)
+		if !ok {
+			return
+		}
+		if again, ok := normalAddress(address); !ok || again != address {
+			t.Errorf("%q became %q, which becomes %q %v", text, address, again, ok)
+		}
+		if a, err := mail.ParseAddress(address); err != nil || a.Address != address || a.Name != "" {
+			t.Errorf("%q cannot be sent to: %v %v", address, a, err)
+		}
+		if len(address) > 254 || !utf8.ValidString(address) || strings.ContainsAny(address, "\x00\r\n\t ") || strings.ToLower(address) != address {
+			t.Errorf("%q became %q", text, address)
+		}
+	})
+}
+
+// FuzzName: a name that is taken can be kept and shown, and is taken again as
+// it is.
+func FuzzName(f *testing.F) {
+	for _, s := range []string{"Ada", " Ada ", "", "\u00a0a", "\u202ea", "\x00", strings.Repeat("é", 101)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var c, again fault.Check
+		name := checkName(&c, text)
+		if c.Err() != nil {
+			return
+		}
+		if checkName(&again, name) != name || again.Err() != nil {
+			t.Errorf("%q became %q, which is not taken as it is", text, name)
+		}
+		if !utf8.ValidString(name) || strings.ContainsAny(name, "\x00\r\n") || strings.TrimSpace(name) != name || name == "" {
+			t.Errorf("%q became %q", text, name)
+		}
+	})
+}
