@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"io"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -125,7 +126,7 @@ func FuzzNode(f *testing.F) {
 			return
 		}
 		a, b := nodeOf(&n), nodeOf(n.DeepCopy())
-		if !same(a, b) {
+		if !reflect.DeepEqual(a, b) {
 			t.Errorf("the same Node shows\n%+v and\n%+v", a, b)
 		}
 		if a.Name != n.Name || len(a.Labels) != len(n.Labels) {
