@@ -108,9 +108,12 @@ func startChild(binary string, args []string, dir string, held *os.File) (*child
 	return c, nil
 }
 
-// environment is this process's own without its settings: some are secrets.
+// environment is this process's own without its settings, and those of its
+// database's driver: some are secrets.
 func environment() []string {
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KUBEBYON_") })
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "KUBEBYON_") || strings.HasPrefix(v, "PG")
+	})
 }
 
 func (c *child) wait() {

@@ -816,6 +816,7 @@ func TestDeafChildIsKilled(t *testing.T) {
 
 func TestChildGetsWhatItNeedsAndNoMore(t *testing.T) {
 	t.Setenv("KUBEBYON_SECRET_KEY", "hunter2")
+	t.Setenv("PGPASSWORD", "hunter2-of-the-database")
 	p, one, two := fresh(t), wanted(1), wanted(2)
 	two.Host, two.FormerHosts = "new.example.com", []string{"old.example.com", "127.0.0.1", "new.example.com"}
 	apply(t, p, one)

@@ -228,7 +228,7 @@ func (r *leakRun) usePostgres() bool {
 	write(r.t, r.in("person", "password"), chosen+"\n")
 	r.settings = []string{
 		"KUBEBYON_DATABASE_URL=" + dsn, "KUBEBYON_SECRET_KEY=" + base64.StdEncoding.EncodeToString(key),
-		"KUBEBYON_ADMIN_PASSWORD_FILE=" + r.in("person", "password"), "KUBEBYON_TRUSTED_PROXY_CIDRS=127.0.0.0/8",
+		"PGPASSWORD=" + passwordIn(dsn), "KUBEBYON_ADMIN_PASSWORD_FILE=" + r.in("person", "password"), "KUBEBYON_TRUSTED_PROXY_CIDRS=127.0.0.0/8",
 	}
 	return true
 }
