@@ -62,6 +62,7 @@ func TestOneKeyWinsAnEmptyDatabase(t *testing.T) {
 	t.Parallel()
 	for range 3 {
 		s := newSite(t)
+		s.migrate()
 		var started, refused atomic.Int32
 		servers := []*server{s.build("a", 1), s.build("b", 2), s.build("c", 3), s.build("d", 4)}
 		atOnce(len(servers), func(i int) {

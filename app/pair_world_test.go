@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -149,6 +150,19 @@ func (s *site) start(name string) *server {
 	}
 	s.servers = append(s.servers, out)
 	return out
+}
+
+// migrate makes the tables, for which servers that start would else wait for
+// each other.
+func (s *site) migrate() {
+	s.t.Helper()
+	db, err := bunstore.Open(s.t.Context(), bunstore.Config{URL: s.url, MaxConns: 2})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := errors.Join(db.Migrate(s.t.Context()), db.Close()); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 // plainHasher keeps passwords as they are: these tests are about who is faster,
@@ -388,8 +402,8 @@ func (p *person) settled(cluster string) (operations, jobs []object) {
 	eventually(p.s.t, time.Minute, "the cluster is settled", func() bool {
 		h := p.must(p.turn(), "GET", "/api/console/clusters/"+cluster+"/operations?limit=100", nil, http.StatusOK)
 		operations, jobs = objects(h["operations"]), objects(h["jobs"])
-		for _, j := range jobs {
-			if j["status"] == "pending" || j["status"] == "running" {
+		for _, o := range append(slices.Clone(operations), jobs...) { // both: they are read one after the other
+			if o["status"] == "pending" || o["status"] == "running" {
 				return false
 			}
 		}
