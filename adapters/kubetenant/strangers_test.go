@@ -239,9 +239,11 @@ func strangers(elsewhere string) map[string]stranger {
 		"410 over and over": {watches(streaming(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write(event(watch.Error, kind(&metav1.Status{Code: 410, Reason: metav1.StatusReasonExpired}, "", "Status")))
 		})), "", 0},
-		"an event of a gigabyte": {watches(streaming(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = w.Write([]byte{0x40, 0, 0, 0})
-			pour(w, r, make([]byte, 1<<16))
+		"events of 3 MiB": {watches(streaming(func(w http.ResponseWriter, r *http.Request) {
+			n := aNode("big")
+			n.Annotations = map[string]string{"a": strings.Repeat("x", 3*mib)}
+			_, _ = w.Write(nodeEvent(watch.Added, n))
+			silence(w, r)
 		})), "", 0},
 		"events of another kind": {watches(streaming(func(w http.ResponseWriter, r *http.Request) {
 			pour(w, r, bytes.Repeat(event(watch.Added, kind(&corev1.Pod{}, "", "Pod")), 1000))
@@ -318,6 +320,19 @@ func peak(do func()) (heap uint64, goroutines int) {
 	return heap, goroutines
 }
 
+// tooMuch are those that are cut for what they send, not for how long it takes.
+var tooMuch = map[string]bool{"a gzip bomb": true, "an endless list": true, "10 MB of labels": true, "a long refusal": true}
+
+// fewest is how often those are asked again that let a watch wait for ever.
+var fewest = map[string]int64{"watches that hang": 5, "watches put off": 5}
+
+// paced are those that are slowed down.
+var paced = map[string]bool{"a flapping node": true, "a flood of bookmarks": true, "nodes without end": true, "events of another kind": true, "garbage in a watch": true}
+
+// mostChanges says what may be handed on of a second of news: what 16 MiB at
+// once and 4 MiB more let through, or what is small enough.
+var mostChanges = map[string]int64{"a flapping node": 5500, "events of 3 MiB": 2, "nodes without end": 102}
+
 // TestAStrangersAnswersAreBounded runs alone: it measures what the process
 // holds.
 func TestAStrangersAnswersAreBounded(t *testing.T) {
@@ -331,7 +346,14 @@ func TestAStrangersAnswersAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := all[name]
 			server := s.make()
-			in := serve(t, bounded(), server)
+			c := bounded()
+			if !paced[name] { // so that it is the size that counts
+				c.BytesAtOnce, c.BytesPerSecond = 1<<30, 1<<30
+			}
+			if fewest[name] > 0 {
+				c.CallTimeout = 300 * time.Millisecond
+			}
+			in := serve(t, c, server)
 			runtime.GC()
 			var before, m runtime.MemStats
 			runtime.ReadMemStats(&before)
@@ -362,6 +384,12 @@ func TestAStrangersAnswersAreBounded(t *testing.T) {
 			if limit == 0 {
 				limit = 30
 			}
+			if allowed := mostChanges[name]; allowed > 0 && news.Load() > allowed {
+				t.Errorf("%d changes", news.Load())
+			}
+			if asked < fewest[name] {
+				t.Errorf("%d requests: it is not looked after any more", asked)
+			}
 			if asked > limit || grown > 64 || most-routines > 60 {
 				t.Errorf("%d requests, %d MiB, %d goroutines", asked, grown, most-routines)
 			}
@@ -371,7 +399,7 @@ func TestAStrangersAnswersAreBounded(t *testing.T) {
 				}
 				return
 			}
-			if !errors.Is(err, fault.Unavailable) || fault.CodeOf(err) != s.code || took > 10*time.Second || len(err.Error()) > 1000 {
+			if !errors.Is(err, fault.Unavailable) || fault.CodeOf(err) != s.code || took > 10*time.Second || len(err.Error()) > 1000 || tooMuch[name] != strings.Contains(err.Error(), "more than the platform takes in") {
 				t.Errorf("after %v, want %s: %.300v", took, s.code, err)
 			}
 		})

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
@@ -66,9 +67,17 @@ func (r *record) write(ctx context.Context, tx store.Tx) error {
 			}
 		case there:
 			drop = append(drop, was.ID)
-			r.left(was)
 		default: // somebody else has removed it and said so
 			r.gone = append(r.gone, name)
+		}
+	}
+	deleters, err := settled(ctx, tx, r.t.cluster.ID, drop, r.now)
+	if err != nil {
+		return err
+	}
+	for _, name := range r.order {
+		if was, there := last[name]; there && slices.Contains(drop, was.ID) {
+			r.left(was, deleters)
 		}
 	}
 	if err := tx.Nodes().Delete(ctx, drop...); err != nil {
@@ -181,8 +190,13 @@ func (r *record) catchUp(name string, n store.Node, there bool) {
 }
 
 // left records that a node is gone.
-func (r *record) left(n store.Node) {
+func (r *record) left(n store.Node, deleters map[id.Node]actor.Actor) {
 	r.gone = append(r.gone, n.Name)
+	if who, ok := deleters[n.ID]; ok { // what a person does is always on record
+		r.history(n, EventDeleted, n.Status, "", deletedMessage)
+		r.audit = append(r.audit, r.t.journal.Entry(who, deletedBy(r.t.cluster, n)))
+		return
+	}
 	ok, unsaid := r.may(n.Name, n.Status, false)
 	if !ok {
 		return

@@ -9,6 +9,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/access"
 	"github.com/kubebyon/kubebyon/core/journal"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
@@ -185,12 +186,19 @@ const keepFor = 10 * time.Second
 func (s *Service) keep(ctx context.Context, cluster id.Cluster, write func(context.Context, store.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepFor)
 	defer cancel()
-	return s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		if err := lock(ctx, tx, cluster); err != nil && !errors.Is(err, fault.NotFound) {
+	for wait := 50 * time.Millisecond; ; wait *= 2 {
+		err := s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+			if err := lock(ctx, tx, cluster); err != nil && !errors.Is(err, fault.NotFound) {
+				return err
+			}
+			return write(ctx, tx)
+		})
+		// What has happened cannot be asked for again: a store that is away for a
+		// moment must not lose it.
+		if !errors.Is(err, fault.Unavailable) || !bell.Wait(ctx, nil, wait) {
 			return err
 		}
-		return write(ctx, tx)
-	})
+	}
 }
 
 // Limits of a drain.
@@ -242,29 +250,45 @@ func (s *Service) Delete(ctx context.Context, i id.Node) error {
 	if err != nil {
 		return err
 	}
-	if err := in.DeleteNode(ctx, n.Name); err != nil && !errors.Is(err, fault.NotFound) {
-		return err
-	}
 	who, err := actor.From(ctx)
 	if err != nil {
 		return err
 	}
+	if err := s.announce(ctx, n, who); err != nil {
+		return fmt.Errorf("announce the deletion of a node: %w", err)
+	}
+	if err := in.DeleteNode(ctx, n.Name); err != nil && !errors.Is(err, fault.NotFound) {
+		return errors.Join(err, s.recall(ctx, n, who))
+	}
 	return s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error {
-		rec, err := tx.Nodes().Get(ctx, store.Everyone(), n.ID)
-		if errors.Is(err, fault.NotFound) { // the watch was faster with the snapshot and its history
-			return s.journal.WriteAs(ctx, tx, who, aboutNode(c, n, "deleted", "Deleted the node "+n.Name+"."))
-		}
+		mine, err := settled(ctx, tx, c.ID, []id.Node{n.ID}, s.deps.Now())
 		if err != nil {
 			return err
 		}
-		if err := tx.Nodes().Delete(ctx, n.ID); err != nil {
+		rec, err := tx.Nodes().Get(ctx, store.Everyone(), n.ID)
+		gone := errors.Is(err, fault.NotFound)
+		if err != nil && !gone {
 			return err
 		}
-		if err := tx.NodeEvents().Append(ctx, entry(s.deps.Now(), s.deps.Random, rec, EventDeleted, rec.Status, "", "The node was deleted.")); err != nil {
-			return err
+		if _, announced := mine[n.ID]; gone && !announced {
+			return nil // whoever removed the snapshot has said so, in this name if it was this call's doing
 		}
-		return s.journal.WriteAs(ctx, tx, who, aboutNode(c, n, "deleted", "Deleted the node "+n.Name+"."))
+		if !gone {
+			if err := tx.Nodes().Delete(ctx, n.ID); err != nil {
+				return err
+			}
+			if err := tx.NodeEvents().Append(ctx, entry(s.deps.Now(), s.deps.Random, rec, EventDeleted, rec.Status, "", deletedMessage)); err != nil {
+				return err
+			}
+		}
+		return s.journal.WriteAs(ctx, tx, who, deletedBy(c, n))
 	})
+}
+
+const deletedMessage = "The node was deleted."
+
+func deletedBy(c store.Cluster, n store.Node) journal.Event {
+	return aboutNode(c, n, "deleted", "Deleted the node "+n.Name+".")
 }
 
 func aboutNode(c store.Cluster, n store.Node, action, message string) journal.Event {

@@ -3,6 +3,8 @@ package nodes_test
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -267,6 +269,114 @@ func TestADeletionThatTheWatchSawFirstIsStillThePersons(t *testing.T) {
 	s := w.overTenant(t, func() { _ = w.gone(t, "w1") })
 	if err := s.Delete(w.ctx, w.node(t, "w1").ID); err != nil || last(w.audit(t)) != "node/deleted success by user" || len(w.all(t)) != 0 {
 		t.Errorf("%v, %v", err, w.audit(t))
+	}
+	if got := strings.Join(w.audit(t), ", "); strings.Count(got, "node/deleted") != 1 || strings.Count(strings.Join(w.history(t), " "), "deleted") != 1 {
+		t.Errorf("it is on record twice: %s; %v", got, w.history(t))
+	}
+	w.saw(t, machine("w1", tenant.True)) // and went by itself
+	w.inside.RemoveNode("w1")
+	if err := w.gone(t, "w1"); err != nil || last(w.audit(t)) != "node/deleted success by system" {
+		t.Errorf("%v, %v", err, w.audit(t))
+	}
+}
+
+// TestADeletionWhoseProcessDiedIsOnRecord: the watch writes down what the
+// person did who can no longer.
+func TestADeletionWhoseProcessDiedIsOnRecord(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.saw(t, machine("w1", tenant.True))
+	i := w.node(t, "w1").ID
+	func() {
+		defer func() { _ = recover() }()
+		_ = w.overTenant(t, func() { panic("the process dies") }).Delete(w.ctx, i)
+	}()
+	before := len(w.audit(t))
+	if _, there := w.inside.Node("w1"); there || len(w.all(t)) != 1 {
+		t.Fatal("it did not die between")
+	}
+	w.tracker = w.track(t)
+	if err := w.synced(t); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.all(t)) != 0 || last(w.audit(t)) != "node/deleted success by user" || len(w.audit(t)) != before+1 || last(w.history(t)) != "deleted: ready>" {
+		t.Errorf("%v, %v", w.audit(t), w.history(t))
+	}
+}
+
+func TestADeletionThatTheTenantRefusedIsNobodys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.saw(t, machine("w1", tenant.True))
+	i := w.node(t, "w1").ID
+	w.inside.SetReachable(false)
+	if err := w.Delete(w.ctx, i); !errors.Is(err, fault.Unavailable) {
+		t.Fatal(err)
+	}
+	w.inside.SetReachable(true)
+	w.inside.RemoveNode("w1")
+	if err := w.gone(t, "w1"); err != nil || last(w.audit(t)) != "node/deleted success by system" {
+		t.Errorf("%v, %v", err, w.audit(t))
+	}
+}
+
+func TestTwoWhoDeleteANodeAreOnRecordOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.saw(t, machine("w1", tenant.True))
+	i := w.node(t, "w1").ID
+	other := coretest.As(t.Context(), coretest.NewUser(), actor.Operator)
+	s := w.overTenant(t, func() {
+		if err := w.Delete(other, i); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Delete(w.ctx, i); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Count(strings.Join(w.audit(t), " "), "node/deleted"); got != 1 {
+		t.Errorf("on record %d times: %v", got, w.audit(t))
+	}
+}
+
+// away is a store that is away for a moment after the tenant has been told.
+type away struct {
+	store.Store
+	left *atomic.Int64
+}
+
+func (a away) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	if a.left.Add(-1) >= 0 {
+		return fault.Unavailable.New("store_unavailable", "The database does not answer.")
+	}
+	return a.Store.InTx(ctx, do)
+}
+
+func TestWhatWasDoneIsOnRecordThoughTheStoreWasAway(t *testing.T) {
+	t.Parallel()
+	for what, do := range map[string]func(context.Context, *nodes.Service, id.Node) error{
+		"node/cordoned success by user": func(ctx context.Context, s *nodes.Service, n id.Node) error {
+			_, err := s.SetUnschedulable(ctx, n, true)
+			return err
+		},
+		"node/drained success by user": func(ctx context.Context, s *nodes.Service, n id.Node) error {
+			_, _, err := s.Drain(ctx, n, tenant.DrainOptions{})
+			return err
+		},
+		"node/deleted success by user": func(ctx context.Context, s *nodes.Service, n id.Node) error { return s.Delete(ctx, n) },
+	} {
+		w := newWorld(t)
+		w.saw(t, machine("w1", tenant.True))
+		broken := away{w.store, &atomic.Int64{}}
+		s, err := nodes.New(nodes.Deps{
+			Store: broken, Door: tenants.Door{Provisioner: w.planes, Connector: slow{w.connector, func() { broken.left.Store(3) }}}, Now: w.Now, Random: w.random,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := do(w.ctx, s, w.node(t, "w1").ID); err != nil || last(w.audit(t)) != what {
+			t.Errorf("%s: %v, %v", what, err, w.audit(t))
+		}
 	}
 }
 
