@@ -9,10 +9,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/go-chi/chi/v5"
 
+	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/core/coretest"
 )
 
@@ -119,6 +121,54 @@ func TestUndocumentedRoutesSayNothing(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests", requests)
+}
+
+// TestAnswersAreNotRepeatedToOthers: somebody who sends the owner's request
+// with the owner's Idempotency-Key gets an answer of their own.
+func TestAnswersAreNotRepeatedToOthers(t *testing.T) {
+	t.Parallel()
+	repeatable := 0
+	for _, s := range surfaces() {
+		for _, op := range rubbishOperations(t, s.doc) {
+			if !slices.Contains(op.headers(), "Idempotency-Key") {
+				continue
+			}
+			repeatable++
+			w := walk{newStrangers(t), op, s.table[op.id], new(asked)}
+			e := w.estate(userEmail, w.word("estate"))
+			target, body := w.request(e)
+			first := w.ask(w.as(userEmail).with("Idempotency-Key", "k"), op.method, target, body)
+			if first.Code >= 300 {
+				t.Fatalf("%s: %d %s", op.id, first.Code, first.Body)
+			}
+			marks := append(idRE.FindAllString(first.Body.String(), -1), e.marks...)
+			for _, m := range theCast() {
+				if m.as == asOwner || m.as == asAdmin {
+					continue
+				}
+				a := w.ask(m.come(w.strangers).with("Idempotency-Key", "k"), op.method, target, body)
+				if found := revealed(a, marks, target); len(found) > 0 {
+					t.Errorf("%s: %s: the answer holds %q of the owner: %s", m.name, op.id, found, a.Body)
+				}
+			}
+		}
+	}
+	if repeatable == 0 {
+		t.Error("there is nothing to repeat")
+	}
+	t.Logf("%d operations, %d callers each", repeatable, len(theCast()))
+}
+
+// TestForeignPagesDoNotUseUpTheRightToSignIn: what a page on another site makes
+// a browser send does not count against the person who sits there.
+func TestForeignPagesDoNotUseUpTheRightToSignIn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *httpapi.Config) { c.AuthLimit = httpapi.Limit{Window: time.Hour, Burst: 2} })
+	login := map[string]any{"email": userEmail, "password": password}
+	for range 10 {
+		w.anybody().with("Origin", foreignOrigin, "Sec-Fetch-Site", "cross-site").do("POST", "/api/auth/login", login).want(403, "csrf_rejected")
+	}
+	w.anybody().do("POST", "/api/auth/login", login).want(200, "")
 }
 
 // asked counts who asked what.
@@ -294,7 +344,7 @@ func (w walk) refusal(m member, want verdict, target string, a answer, e *estate
 	w.asked.count(want)
 	what := fmt.Sprintf("%s: %s %s", m.name, w.op.method, target)
 	if done := w.deeds.take(); len(done) > 0 {
-		w.t.Errorf("%s is refused, and did %q", what, done)
+		w.t.Errorf("%s must be refused, and did %q", what, done)
 	}
 	if a.Code != want.status() {
 		w.t.Errorf("%s: %d %s, but the table says %s", what, a.Code, a.Body, want)

@@ -63,7 +63,9 @@ func (h console) registerAuth() {
 	operation.Open(h.api, huma.Operation{
 		OperationID: "login", Method: http.MethodPost, Path: "/api/auth/login", Tags: []string{tagAuth},
 		Summary: "Sign in", Description: "Checks a password and begins a session, which the cookie `kubebyon_session` carries.",
-		Middlewares: huma.Middlewares{h.limited(h.AuthLimit), h.keeper.OwnSite(h.api)},
+		// The site comes first: what a foreign page has a browser send does not use up
+		// its person's right to sign in.
+		Middlewares: huma.Middlewares{h.keeper.OwnSite(h.api), h.limited(h.AuthLimit)},
 	}, append([]string{"invalid_credentials", "account_banned", "csrf_rejected", "rate_limited"}, operation.StoreCodes()...), h.login)
 	operation.Open(h.api, huma.Operation{
 		OperationID: "logout", Method: http.MethodPost, Path: "/api/auth/logout", Tags: []string{tagAuth}, DefaultStatus: noContent,
