@@ -264,10 +264,34 @@ func fileFault(step, query string) string {
 	switch {
 	case ofLarge.MatchString(step) && !walkable.MatchString(shape):
 		return "looks through all of a table"
+	case passesBy(step, shape) && !rare.MatchString(query):
+		return "passes by rows that an index could leave out"
 	case strings.Contains(step, "USE TEMP B-TREE") && !strings.Contains(query, "UNION ALL") && !strings.Contains(query, "MATCH"):
 		return "sorts what an index could have in order"
 	}
 	return ""
+}
+
+var (
+	narrowed = regexp.MustCompile(`^SEARCH ([nec]) USING (?:COVERING )?INDEX \w+ \((.*)\)`)
+	ofOther  = regexp.MustCompile(`EXISTS \(.*? OFFSET \?\)`)
+)
+
+// rare is what few rows have or none, which SQLite knows: any index on it does.
+var rare = regexp.MustCompile(`= '(nobody is|none|pending|deleted|unknown|error|)'`)
+
+// passesBy tells whether a list's index leaves out less than its filters do. A
+// node is in one cluster: no index needs both.
+func passesBy(step, shape string) bool {
+	m := narrowed.FindStringSubmatch(step)
+	if m == nil || !strings.Contains(shape, "DESC LIMIT") || strings.Contains(m[2], " id=?") || strings.HasPrefix(m[2], "id=?") {
+		return false
+	}
+	filters := regexp.MustCompile(`\b`+m[1]+`"?\.\w+ = \?`).FindAllString(ofOther.ReplaceAllString(shape, ""), -1)
+	if strings.Contains(shape, "e.node_id = ?") {
+		filters = slices.DeleteFunc(filters, func(f string) bool { return f == "e.cluster_id = ?" })
+	}
+	return strings.Count(m[2], "=?") < len(filters)
 }
 
 // walk makes a store send all that it ever sends, with every combination of
