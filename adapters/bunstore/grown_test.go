@@ -32,7 +32,7 @@ func TestGrownListsMissNothing(t *testing.T) {
 			t.Parallel()
 			s := open(t)
 			g := fill(t, s, size{users: 20, clusters: 600, nodes: 1500, nodeEvents: 100, audits: 3000})
-			c := comparison{T: t, s: s, g: g, random: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // not a secret
+			c := comparison{T: t, s: s, g: g, random: rand.New(rand.NewPCG(seed, 0))}
 			c.load()
 			for range 60 {
 				c.compareClusters()
@@ -186,7 +186,7 @@ func TestTotalsFollowNodes(t *testing.T) {
 			t.Parallel()
 			s := open(t)
 			g := fill(t, s, size{users: 10, clusters: 50, nodes: 200, nodeEvents: 1, audits: 1})
-			random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // not a secret
+			random := rand.New(rand.NewPCG(seed, 0))
 			for range 150 {
 				changeSomeNode(t, s, g, random)
 			}

@@ -229,6 +229,7 @@ func compareSizes(b *testing.B, addrs [2]string, few, many question, held bool) 
 			b.ReportMetric(got.perSecond, "req/s"+at)
 			b.ReportMetric(ms(got.p50), "p50-ms"+at)
 			b.ReportMetric(ms(got.p99), "p99-ms"+at)
+			b.Logf("%2d clients: p50 %.1f ms, p99 %.1f ms, %.0f a second", clients, ms(got.p50), ms(got.p99), got.perSecond) // also where a target is missed
 			if clients == 8 && got.p99 >= slowest && held && !many.sums {
 				b.Errorf("p99 is %.1f ms at 8 clients; the target is %v", ms(got.p99), slowest)
 			}
