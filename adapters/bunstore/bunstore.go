@@ -31,11 +31,25 @@ type Config struct {
 	Log *slog.Logger
 	// MaxConns bounds the connections to the database; zero is [DefaultMaxConns].
 	MaxConns int
+	// Deadline ends transactions and reads whose caller has set none, and any
+	// statement in PostgreSQL; zero is [DefaultDeadline].
+	Deadline time.Duration
+	// LockWait bounds the wait for what somebody else has locked in PostgreSQL;
+	// zero is [DefaultLockWait].
+	LockWait time.Duration
 }
 
 // DefaultMaxConns keeps three processes within the hundred connections that a
 // PostgreSQL allows when nobody has told it otherwise.
 const DefaultMaxConns = 24
+
+const (
+	// DefaultDeadline is far beyond what any transaction of KubeBYON takes.
+	DefaultDeadline = 30 * time.Second
+	// DefaultLockWait leaves time for a queue of writers on one row, and answers
+	// whoever asked while they still wait.
+	DefaultLockWait = 5 * time.Second
+)
 
 // String hides the URL, which may hold a password.
 func (c Config) String() string { return "bunstore.Config[redacted]" }
@@ -53,6 +67,7 @@ type Store struct {
 	// prepares is the reader where it is worth preparing what is read often.
 	prepares *sql.DB
 	engine   engine
+	deadline time.Duration
 	log      *slog.Logger
 }
 
@@ -70,6 +85,12 @@ type engine interface {
 	again(err error) bool
 	// down reports whether err means that the database does not answer.
 	down(err error) bool
+	// late reports whether the database gave up because somebody else holds what
+	// was wanted, or because it took too long.
+	late(err error) bool
+	// migrator returns connections for migrations, on the writer's database, and
+	// what ends them.
+	migrator(writer *sql.DB) (db *sql.DB, done func() error)
 	// sql returns what is spelled differently.
 	sql() spelling
 	// migrations returns what makes the tables.
@@ -94,6 +115,12 @@ type spelling struct {
 func New(cfg Config) (*Store, error) {
 	if cfg.MaxConns <= 0 {
 		cfg.MaxConns = DefaultMaxConns
+	}
+	if cfg.Deadline <= 0 {
+		cfg.Deadline = DefaultDeadline
+	}
+	if cfg.LockWait <= 0 {
+		cfg.LockWait = DefaultLockWait
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -153,26 +180,37 @@ func (s *Store) Close() error {
 
 // Ping fails when the database does not answer.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.reader.ExecContext(ctx, s.engine.sql().ping)
-	return s.outcome(ctx, err)
+	limited, cancel := s.limited(ctx)
+	defer cancel()
+	_, err := s.reader.ExecContext(limited, s.engine.sql().ping)
+	return s.outcome(ctx, limited, err)
 }
 
 // attempts bounds how often a transaction is tried that others keep spoiling.
 const attempts = 8
 
 // InTx runs do in a transaction, and again when the database says that another
-// came first.
+// came first, or when it turns out that the connection was lost before do was
+// called. One that is lost later fails: nobody can tell then whether a commit
+// that was under way has happened.
 func (s *Store) InTx(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
+	limited, cancel := s.limited(ctx)
+	defer cancel()
 	var err error
 	for n := range attempts {
-		if n > 0 && !pause(ctx, n) {
+		if n > 0 && !pause(limited, n) {
 			break
 		}
-		if err = s.once(ctx, do); err == nil || !s.engine.again(err) {
+		began := false
+		err = s.once(limited, func(ctx context.Context, tx store.Tx) error {
+			began = true
+			return do(ctx, tx)
+		})
+		if err == nil || !s.engine.again(err) && (began || !s.engine.down(err)) {
 			break
 		}
 	}
-	return s.outcome(ctx, err)
+	return s.outcome(ctx, limited, err)
 }
 
 func (s *Store) once(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
@@ -181,6 +219,14 @@ func (s *Store) once(ctx context.Context, do func(ctx context.Context, tx store.
 		defer u.ended.Store(true)
 		return do(ctx, tx{u})
 	})
+}
+
+// limited gives work an end whose caller has set none.
+func (s *Store) limited(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, has := ctx.Deadline(); has {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.deadline)
 }
 
 // pause waits before try n, from a few milliseconds up to half a second, spread
@@ -200,14 +246,17 @@ func pause(ctx context.Context, n int) bool {
 
 // View runs do outside any transaction: one round trip a read.
 func (s *Store) View(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
+	limited, cancel := s.limited(ctx)
+	defer cancel()
 	u := &unit{db: s.reader, engine: s.engine, readOnly: true, prepares: s.prepares}
 	defer u.ended.Store(true)
-	return s.outcome(ctx, do(ctx, tx{u}))
+	return s.outcome(ctx, limited, do(limited, tx{u}))
 }
 
 // outcome tells callers whether a failure is theirs, the database's, or that of
-// a context that ended: drivers name that one in many ways.
-func (s *Store) outcome(ctx context.Context, err error) error {
+// a context that ended: drivers name that one in many ways. ctx is the caller's,
+// and limited the one that the work had.
+func (s *Store) outcome(ctx, limited context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -217,7 +266,7 @@ func (s *Store) outcome(ctx context.Context, err error) error {
 	if _, named := errors.AsType[*fault.Error](err); named {
 		return err
 	}
-	if s.engine.again(err) {
+	if s.engine.again(err) || s.engine.late(err) || limited.Err() != nil {
 		return fault.Unavailable.New("store_busy", "Too many changes at once. Try again.").Because(err)
 	}
 	if s.engine.down(err) {

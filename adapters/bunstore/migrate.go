@@ -57,11 +57,16 @@ func (s *Store) Migrate(ctx context.Context) error {
 }
 
 func (s *Store) apply(ctx context.Context, m migrations, files fs.FS) error {
-	locker, err := m.locker(ctx, s.writer.DB)
+	db, done := s.engine.migrator(s.writer.DB)
+	return errors.Join(s.applyOn(ctx, db, m, files), done())
+}
+
+func (s *Store) applyOn(ctx context.Context, db *sql.DB, m migrations, files fs.FS) error {
+	locker, err := m.locker(ctx, db)
 	if err != nil {
 		return err
 	}
-	p, err := goose.NewProvider(m.dialect, s.writer.DB, files,
+	p, err := goose.NewProvider(m.dialect, db, files,
 		goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true), goose.WithSlog(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)

@@ -1,10 +1,15 @@
 package bunstore
 
 import (
+	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,7 +20,10 @@ import (
 	"github.com/uptrace/bun/dialect/pgdialect"
 )
 
-type postgres struct{ host string }
+type postgres struct {
+	host string
+	conf *pgx.ConnConfig // without the limits of the pool's connections
+}
 
 // connectTimeout bounds one attempt to connect, unless the URL does.
 const connectTimeout = 10 * time.Second
@@ -25,17 +33,44 @@ func newPostgres(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	unlimited := conf.Copy()
+	cfg.limit(conf.RuntimeParams)
 	pool := stdlib.OpenDB(*conf)
 	pool.SetMaxOpenConns(cfg.MaxConns)
 	pool.SetMaxIdleConns(cfg.MaxConns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	pool.SetConnMaxLifetime(time.Hour) // lets a moved or failed-over server be found again
 	db := bun.NewDB(pool, pgdialect.New())
-	s := &Store{writer: db, reader: db, engine: postgres{conf.Host}, log: cfg.Log}
+	s := &Store{writer: db, reader: db, engine: postgres{conf.Host, unlimited}, deadline: cfg.Deadline, log: cfg.Log}
 	if !choosesMode(cfg.URL) {
 		s.prepares = pool
 	}
 	return s, nil
+}
+
+// limit has the server end what takes too long, where the URL does not say for
+// how long itself: a statement, the wait for a row or table that somebody has
+// locked, and a transaction whose process has stopped in the middle.
+func (c Config) limit(params map[string]string) {
+	for name, limit := range map[string]time.Duration{
+		"statement_timeout": c.Deadline, "lock_timeout": c.LockWait, "idle_in_transaction_session_timeout": 2 * c.Deadline,
+	} {
+		if _, given := params[name]; !given {
+			params[name] = strconv.FormatInt(limit.Milliseconds(), 10)
+		}
+	}
+}
+
+// migrator returns connections without limits: a migration takes as long as it
+// takes. A server that can do so looks every other second whether the process
+// that migrates is still there, so that one that was killed leaves neither the
+// lock nor a statement that runs on for nobody.
+func (p postgres) migrator(*sql.DB) (*sql.DB, func() error) {
+	db := stdlib.OpenDB(*p.conf, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "SELECT set_config(name, '2s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'")
+		return err
+	}))
+	return db, db.Close
 }
 
 func parsePostgres(text string) (*pgx.ConnConfig, error) {
@@ -114,11 +149,32 @@ func (postgres) again(err error) bool {
 }
 
 func (postgres) down(err error) bool {
-	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || errors.Is(err, driver.ErrBadConn) {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || lost(err) {
 		return true
 	}
 	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P") || pg.Code == "53300")
+	if !ok {
+		return false
+	}
+	switch pg.Code[:min(2, len(pg.Code))] {
+	case "08", "53", "58": // connection, resources (a full disk, too many connections), the server's own system
+		return true
+	}
+	return strings.HasPrefix(pg.Code, "57P") || pg.Code == "25P03" || pg.Code == "25006" // going down, cut off for idling, a standby
+}
+
+// lost reports whether a connection broke off.
+func lost(err error) bool {
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, pgconn.ErrConnClosed) {
+		return true
+	}
+	_, ok := errors.AsType[*net.OpError](err)
+	return ok
+}
+
+func (postgres) late(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "55P03" || pg.Code == "57014") // waited too long for a lock, took too long
 }
 
 func (postgres) sql() spelling {

@@ -4,11 +4,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/uptrace/bun"
@@ -43,7 +45,7 @@ func newSQLite(cfg Config, rest string) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, writer.Close())
 	}
-	return &Store{writer: writer, reader: reader, engine: engine, log: cfg.Log}, nil
+	return &Store{writer: writer, reader: reader, engine: engine, deadline: cfg.Deadline, log: cfg.Log}, nil
 }
 
 func (f sqliteFile) pool(conns int, options url.Values) (*bun.DB, error) {
@@ -67,6 +69,9 @@ func (sqliteFile) uri(path string, options url.Values) string {
 // prepare lets only the owner read the database. SQLite gives the files that it
 // puts beside it the same mode.
 func (f sqliteFile) prepare() error {
+	if err := f.refuseTorn(); err != nil {
+		return err
+	}
 	for _, suffix := range []string{"-wal", "-shm"} {
 		if err := restrict(f.path + suffix); err != nil {
 			return f.explain(err)
@@ -76,6 +81,39 @@ func (f sqliteFile) prepare() error {
 		return f.explain(err)
 	}
 	return nil
+}
+
+// smallestPage divides the length of every database file.
+const smallestPage = 512
+
+// refuseTorn refuses a file that ends within a page: SQLite would take a very
+// short one for a new database, and write over what was there. Beside a log that
+// a crash has left, such an end is what SQLite itself mends.
+func (f sqliteFile) refuseTorn() error {
+	info, err := os.Stat(f.path)
+	if err != nil || !info.Mode().IsRegular() || info.Size()%smallestPage == 0 {
+		return nil //nolint:nilerr // whoever opens the file says what is wrong with it
+	}
+	if log, err := os.Stat(f.path + "-wal"); err == nil && log.Size() > 0 {
+		return nil
+	}
+	if !hasMagic(f.path) {
+		return fmt.Errorf("the file %s is not a SQLite database", f.path)
+	}
+	return fmt.Errorf("the database file %s is damaged: its %d bytes end within a page; restore it from a backup", f.path, info.Size())
+}
+
+// hasMagic reports whether a file begins as SQLite's do.
+func hasMagic(path string) bool {
+	const magic = "SQLite format 3\x00"
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	got := make([]byte, len(magic))
+	n, _ := io.ReadFull(file, got)
+	return string(got[:n]) == magic[:n] && n > 1
 }
 
 // private makes a file that only its owner may read, or makes one that is there
@@ -113,7 +151,7 @@ func (f sqliteFile) explain(err error) error {
 		return fmt.Errorf("the file %s is not a SQLite database", f.path)
 	case code == sqlite3.SQLITE_CORRUPT:
 		return fmt.Errorf("the database file %s is damaged: %w", f.path, err)
-	case code == sqlite3.SQLITE_READONLY || errors.Is(err, fs.ErrPermission):
+	case code == sqlite3.SQLITE_READONLY || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || code == sqlite3.SQLITE_CANTOPEN && f.frozen():
 		return fmt.Errorf("the database file %s may not be written to: %w", f.path, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("the directory %s for the database file does not exist", filepath.Dir(f.path))
@@ -122,6 +160,17 @@ func (f sqliteFile) explain(err error) error {
 		return fmt.Errorf("%s is a directory, not a database file", f.path)
 	}
 	return fmt.Errorf("the database file %s cannot be opened: %w", f.path, err)
+}
+
+// frozen reports whether no file can be made beside the database, which SQLite
+// needs and does not tell from other reasons.
+func (f sqliteFile) frozen() bool {
+	probe, err := os.CreateTemp(filepath.Dir(f.path), ".kubebyon-*")
+	if err != nil {
+		return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+	}
+	_ = errors.Join(probe.Close(), os.Remove(probe.Name()))
+	return false
 }
 
 // someConstraint stands for a constraint whose name SQLite does not tell but in
@@ -152,8 +201,18 @@ func (sqliteFile) again(err error) bool {
 }
 
 func (sqliteFile) down(err error) bool {
-	code := sqliteCode(err) & 0xff
-	return code == sqlite3.SQLITE_CANTOPEN || code == sqlite3.SQLITE_IOERR || code == sqlite3.SQLITE_FULL
+	switch sqliteCode(err) & 0xff {
+	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY:
+		return true
+	}
+	return false
+}
+
+// late never holds: what waits too long for a file is told that it is busy.
+func (sqliteFile) late(error) bool { return false }
+
+func (sqliteFile) migrator(writer *sql.DB) (*sql.DB, func() error) {
+	return writer, func() error { return nil }
 }
 
 func (sqliteFile) sql() spelling {
