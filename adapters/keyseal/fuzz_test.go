@@ -12,7 +12,7 @@ import (
 
 // FuzzKey: a key that is read is the one that was written, whichever way.
 func FuzzKey(f *testing.F) {
-	for _, s := range []string{"", strings.Repeat("ab", 32), strings.Repeat("AB", 32) + "\n", strings.Repeat("A", 43) + "=", strings.Repeat("A", 43), strings.Repeat("_", 42) + "8", strings.Repeat("A", 42) + "B", "\xff"} {
+	for _, s := range []string{"", strings.Repeat("ab", 32), strings.Repeat("fb", 32), strings.Repeat("AB", 32) + "\n", strings.Repeat("A", 43) + "=", strings.Repeat("A", 43), strings.Repeat("_", 42) + "8", strings.Repeat("A", 42) + "B", "\xff"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -13,7 +13,7 @@ import (
 func FuzzProgress(f *testing.F) {
 	f.Add([]byte("{\"stage\":\"ready\"}\nnot json\n{\"stage\":\"failed\",\"reason\":\"token: abcdefgh\"}\n"), 7)
 	f.Add([]byte("{\"stage\":1}\n\n\nnull\n[]\n{\"stage\":\"\\u0000\"}"), 1)
-	f.Add(bytes.Repeat([]byte("x"), longest+1), 1000)
+	f.Add(append(bytes.Repeat([]byte("x"), longest+1), '\n'), 1000)
 	f.Fuzz(func(t *testing.T, output []byte, piece int) {
 		if piece < 1 || piece > 1<<16 {
 			t.Skip()

@@ -27,6 +27,7 @@ func FuzzWellFormed(f *testing.F) {
 func FuzzJoinRequestIsWellFormed(f *testing.F) {
 	f.Add("worker-1", strings.Repeat("a", 64))
 	f.Add("", "")
+	f.Add("worker-1", "a\n")
 	f.Add("a..b", "\n")
 	f.Add("worker-1\n", "SHA256:abc=\x00")
 	f.Fuzz(func(t *testing.T, name, key string) {
