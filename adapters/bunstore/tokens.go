@@ -115,6 +115,16 @@ func (s tokens) Update(ctx context.Context, rec *store.Token) error {
 	return nil
 }
 
+func (s tokens) CountActive(ctx context.Context, c id.Cluster, now time.Time, limit int) (n int, err error) {
+	if err := s.reads(); err != nil || limit <= 0 {
+		return 0, err
+	}
+	some := s.db.NewSelect().TableExpr("tokens AS t").ColumnExpr("1").Where("t.cluster_id = ?", c.String()).
+		Where("t.status = ?", statusActive).Where("t.expires_at > ?", at(now)).Limit(int64(limit))
+	err = s.db.NewSelect().TableExpr("(?) AS some", some).ColumnExpr("count(*)").Scan(ctx, &n)
+	return n, err
+}
+
 func (s tokens) Leftover(ctx context.Context, c id.Cluster, now time.Time, limit int) ([]store.Token, error) {
 	if limit <= 0 {
 		return nil, s.reads()

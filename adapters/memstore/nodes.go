@@ -112,6 +112,16 @@ func (s tokens) Update(ctx context.Context, rec *store.Token) error {
 	return nil
 }
 
+func (s tokens) CountActive(ctx context.Context, c id.Cluster, now time.Time, limit int) (int, error) {
+	if err := s.u.reads(ctx); err != nil {
+		return 0, err
+	}
+	rows := s.u.tokens.sorted(tokenID, func(t store.Token) bool {
+		return t.ClusterID == c && t.Status == active && t.ExpiresAt.After(now)
+	})
+	return max(0, min(limit, len(rows))), nil
+}
+
 func (s tokens) Leftover(ctx context.Context, c id.Cluster, now time.Time, limit int) ([]store.Token, error) {
 	if err := s.u.reads(ctx); err != nil {
 		return nil, err

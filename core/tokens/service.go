@@ -59,6 +59,9 @@ const (
 	bootstrapTTL = 15 * time.Minute
 )
 
+// MaxActive is how many tokens of a cluster can be used at one time.
+const MaxActive = 500
+
 // Minted is a new token with its value, which nobody will see again.
 type Minted struct {
 	Token store.Token
@@ -81,7 +84,7 @@ func (s *Service) Mint(ctx context.Context, cluster id.Cluster, ttl time.Duratio
 		return Minted{}, err
 	}
 	return once.Do(ctx, s.desk, who.UserID, func(ctx context.Context, tx store.Tx) (Minted, error) {
-		c, err := tx.Clusters().Get(ctx, scope, cluster)
+		c, err := tx.Clusters().GetForUpdate(ctx, scope, cluster) // so that two do not both make the last one
 		if err != nil {
 			return Minted{}, err
 		}
@@ -91,11 +94,21 @@ func (s *Service) Mint(ctx context.Context, cluster id.Cluster, ttl time.Duratio
 		if !clusters.Of(c).Usable() {
 			return Minted{}, notReady()
 		}
+		if n, err := tx.Tokens().CountActive(ctx, cluster, s.deps.Now(), MaxActive); err != nil || n >= MaxActive {
+			return Minted{}, errors.Join(err, tooMany(n))
+		}
 		if err := tx.Tokens().Insert(ctx, m.Token); err != nil {
 			return Minted{}, fmt.Errorf("keep token: %w", err)
 		}
 		return m, s.journal.Write(ctx, tx, about(m.Token, c, "create", "Made a join token for the cluster "+c.Name+"."))
 	})
+}
+
+func tooMany(n int) error {
+	if n < MaxActive {
+		return nil
+	}
+	return fault.Conflict.New("too_many_tokens", "The cluster has %d join tokens that can be used. Use or revoke some of them first.", MaxActive)
 }
 
 func notReady() error {

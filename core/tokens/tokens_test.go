@@ -843,3 +843,29 @@ func TestStatusNeedsNoWriteToExpire(t *testing.T) {
 		}
 	}
 }
+
+func TestAClusterHasNoMoreUsableTokensThanItMay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var one tokens.Minted
+	for range tokens.MaxActive {
+		m, err := w.Mint(w.ctx, w.cluster, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one = m
+	}
+	if _, err := w.Mint(w.ctx, w.cluster, time.Hour); fault.CodeOf(err) != "too_many_tokens" || !errors.Is(err, fault.Conflict) {
+		t.Errorf("one too many: %v", err)
+	}
+	if _, err := w.Revoke(w.ctx, one.Token.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Mint(w.ctx, w.cluster, time.Hour); err != nil {
+		t.Errorf("after one was revoked: %v", err)
+	}
+	w.Move(time.Hour)
+	if _, err := w.Mint(w.ctx, w.cluster, time.Hour); err != nil {
+		t.Errorf("after all have expired: %v", err)
+	}
+}

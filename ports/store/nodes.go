@@ -44,6 +44,8 @@ type Tokens interface {
 	// Update replaces the row whose Version is t.Version and raises t.Version;
 	// fault.Conflict, code stale_version, otherwise.
 	Update(ctx context.Context, t *Token) error
+	// CountActive counts a cluster's active tokens that expire after now, up to limit.
+	CountActive(ctx context.Context, c id.Cluster, now time.Time, limit int) (int, error)
 	// Leftover returns up to limit tokens of a cluster with SecretInTenant that
 	// are not active, or that expired before now.
 	Leftover(ctx context.Context, c id.Cluster, now time.Time, limit int) ([]Token, error)

@@ -45,6 +45,7 @@ var codes = []Code{ //nolint:gochecknoglobals // a constant table
 	{"password_not_set", 409, "The account has no password to confirm with."},
 	{"quota_exceeded", 409, "The account has as many clusters as it may have."},
 	{"stale_version", 409, "Somebody else changed it at the same moment. Read again, then try again."},
+	{"too_many_tokens", 409, "The cluster has too many join tokens that can be used."},
 	{"body_too_large", 413, "The body is over the limit of 1 MiB."},
 	{"unsupported_media_type", 415, "The body is not application/json."},
 	{"expectation_failed", 417, "The request expects what this server does not do."},

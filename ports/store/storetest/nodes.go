@@ -138,6 +138,27 @@ var tokens = checks{
 		is(w, "Version after a refusal", second.Version, version)
 		same(w, w.getToken(first.ID), first)
 	},
+	"ActiveTokensAreCounted": func(w *world) {
+		c := w.cluster(w.user())
+		with := func(c store.Cluster, status string, expires time.Duration) {
+			w.token(c, func(t *store.Token) { t.Status, t.ExpiresAt = status, after(expires) })
+		}
+		for range 3 {
+			with(c, "active", time.Millisecond)
+		}
+		with(c, "active", 0)
+		with(c, "used", time.Hour)
+		with(c, "revoked", time.Hour)
+		with(w.cluster(w.user()), "active", time.Hour)
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			for limit, want := range map[int]int{0: 0, 2: 2, 3: 3, 10: 3} {
+				n, err := tx.Tokens().CountActive(ctx, c.ID, start, limit)
+				w.must(err)
+				is(w, fmt.Sprintf("active, up to %d", limit), n, want)
+			}
+			return nil
+		})
+	},
 	"LeftoverIsOverAndHasASecret": func(w *world) {
 		c := w.cluster(w.user())
 		with := func(status string, secret bool, expires time.Duration) store.Token {
