@@ -3,9 +3,11 @@ package bunstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -361,8 +363,8 @@ func (p *proxy) close() {
 func TestAFullFileRefusesWritesAndHeals(t *testing.T) {
 	t.Parallel()
 	s := openSQLite(t)
-	pages := must(s.writer.ExecContext(t.Context(), "PRAGMA max_page_count = 80"))
-	_ = pages
+	pages := must(strconv.Atoi(column(t, s, "PRAGMA page_count")[0]))
+	must(s.writer.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages+16)))
 	kept, refused := 0, 0
 	big := make([]byte, 4096)
 	for refused < 10 {
@@ -390,6 +392,9 @@ func TestAFullFileRefusesWritesAndHeals(t *testing.T) {
 	}
 	if ok := column(t, s, "PRAGMA integrity_check"); ok[0] != "ok" {
 		t.Error(ok)
+	}
+	if kept == 0 {
+		t.Error("nothing was kept")
 	}
 	t.Logf("%d changes were kept and %d refused", kept, refused)
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -189,6 +190,93 @@ var sessions = checks{
 			return err
 		})
 		liveSessions(w, map[string]store.Session{"other": others}, map[string]store.Session{"b": b})
+	},
+	"SessionsOfAnOldPasswordDoNotOutliveItsReset": func(w *world) {
+		for range 10 {
+			u, errChanged := w.user(), errors.New("the password has changed")
+			ses := w.newSession(u)
+			// As core/identity does it: a sign-in writes the account's row before it
+			// reads the hash, and a reset writes it before it ends the sessions.
+			signIn := func(ctx context.Context, tx store.Tx) error {
+				if err := tx.Users().SetLastLogin(ctx, u.ID, start); err != nil {
+					return err
+				}
+				now, err := tx.Users().Get(ctx, u.ID)
+				if err == nil && now.PasswordHash != u.PasswordHash {
+					err = errChanged
+				}
+				if err != nil {
+					return err
+				}
+				return tx.Sessions().Insert(ctx, ses)
+			}
+			reset := func(ctx context.Context, tx store.Tx) error {
+				now, err := tx.Users().Get(ctx, u.ID)
+				if err != nil {
+					return err
+				}
+				now.PasswordHash = "new"
+				if err := tx.Users().Update(ctx, &now); err != nil {
+					return err
+				}
+				_, err = tx.Sessions().DeleteOfUser(ctx, u.ID, id.Session{})
+				return err
+			}
+			for i, err := range atOnce(2, func(i int) error { return w.try([]do{signIn, reset}[i]) }) {
+				if err != nil && (i == 1 || !errors.Is(err, errChanged)) {
+					w.Errorf("side by side: %v", err)
+				}
+			}
+			liveSessions(w, nil, map[string]store.Session{"of the old password": ses})
+		}
+	},
+	"AResetWaitsForASignInThatIsUnderWay": func(w *world) {
+		w.needsTwo()
+		u := w.user()
+		ses := w.newSession(u)
+		var wait func() error
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			w.must(tx.Users().SetLastLogin(ctx, u.ID, start))
+			var ended bool
+			ended, wait = w.meanwhile(func(ctx context.Context, tx store.Tx) error {
+				now, err := tx.Users().Get(ctx, u.ID)
+				if err != nil {
+					return err
+				}
+				now.PasswordHash = "new"
+				w.must(tx.Users().Update(ctx, &now))
+				_, err = tx.Sessions().DeleteOfUser(ctx, u.ID, id.Session{})
+				return err
+			})
+			is(w, "the reset passed by a sign-in", ended, false)
+			return tx.Sessions().Insert(ctx, ses)
+		})
+		w.must(wait())
+		liveSessions(w, nil, map[string]store.Session{"begun before the reset": ses})
+	},
+	"ASignInWaitsForAResetThatIsUnderWay": func(w *world) {
+		w.needsTwo()
+		u := w.user()
+		var seen string
+		var wait func() error
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			now, err := tx.Users().Get(ctx, u.ID)
+			w.must(err)
+			now.PasswordHash = "new"
+			w.must(tx.Users().Update(ctx, &now))
+			var ended bool
+			ended, wait = w.meanwhile(func(ctx context.Context, tx store.Tx) error {
+				w.must(tx.Users().SetLastLogin(ctx, u.ID, start))
+				now, err := tx.Users().Get(ctx, u.ID)
+				seen = now.PasswordHash
+				return err
+			})
+			is(w, "the sign-in passed by a reset", ended, false)
+			_, err = tx.Sessions().DeleteOfUser(ctx, u.ID, id.Session{})
+			return err
+		})
+		w.must(wait())
+		is(w, "the hash that the sign-in read", seen, "new")
 	},
 	"ExpiredSessionsEndSoManyAtATime": func(w *world) {
 		u := w.user()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -393,6 +394,55 @@ var leases = checks{
 		for _, prefix := range []string{"%", "x_", "_/", "x//", "z", "x/1="} {
 			w.living(prefix, start, "")
 		}
+	},
+	"ALeaseThatHasRunOutIsStillATurn": func(w *world) {
+		w.needsTwo()
+		// As core/turn takes it: everybody is the same holder, and what was written
+		// keeps the others waiting, although it runs out at once.
+		take := func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Leases().Acquire(ctx, []string{"turn/x"}, "turn", start, start)
+			return err
+		}
+		for range 2 { // when the row is new, and when it is there
+			order := make(chan string, 2)
+			var wait func() error
+			w.tx(func(ctx context.Context, tx store.Tx) error {
+				w.must(take(ctx, tx))
+				var ended bool
+				ended, wait = w.meanwhile(func(ctx context.Context, tx store.Tx) error {
+					w.must(take(ctx, tx))
+					order <- "second"
+					return nil
+				})
+				is(w, "two have the turn", ended, false)
+				order <- "first"
+				return nil
+			})
+			w.must(wait())
+			is(w, "order", <-order+" "+<-order, "first second")
+		}
+	},
+	"TurnsCountRightly": func(w *world) {
+		const n = 8
+		for _, err := range atOnce(n, func(int) error {
+			return w.try(func(ctx context.Context, tx store.Tx) error {
+				if _, err := tx.Leases().Acquire(ctx, []string{"turn/count"}, "turn", start, start); err != nil {
+					return err
+				}
+				had, err := tx.Facts().Get(ctx, "count")
+				if err != nil && !errors.Is(err, fault.NotFound) {
+					return err
+				}
+				return tx.Facts().Set(ctx, "count", append(had, 'x'))
+			})
+		}) {
+			w.must(err)
+		}
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			got, err := tx.Facts().Get(ctx, "count")
+			is(w, "counted", len(got), n)
+			return err
+		})
 	},
 	"LeaseHasOneHolderAtOnce": func(w *world) {
 		got := make([]int, 8)
