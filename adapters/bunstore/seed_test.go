@@ -16,7 +16,8 @@ type size struct{ users, clusters, nodes, nodeEvents, audits int }
 
 // grown is a database with many rows and no regard for whoever must read them:
 // one owner has a fifth of everything, what belongs together was written far
-// apart, and some things are so rare that only the oldest rows have them.
+// apart, and some things are so rare that only the oldest rows have them. What is
+// rare is as many rows in a small one as in a big one.
 type grown struct{ size }
 
 // The people that tests ask as. Everybody else has a few clusters.
@@ -150,14 +151,14 @@ func (f filling) statements() []string {
 			"workload_cpu_limit_milli": "4000", "workload_memory_limit_mib": "8192", "control_plane_cpu_request_milli": "100",
 			"control_plane_memory_request_mib": "256", "public_access_enabled": "false", "public_access_mode": text(""), "public_access_port": "0",
 			"managed_ingress_enabled": "false", "api_endpoint": text("https://10.0.0.1:6443"),
-			"status": "CASE WHEN i % 500 = 5 THEN 'error' ELSE 'ready' END", "connection_status": text("reachable"), "kubeconfig_available_at": "NOW",
+			"status": fmt.Sprintf("CASE WHEN i %% %d = 5 THEN 'error' ELSE 'ready' END", max(f.size.clusters/20, 1)), "connection_status": text("reachable"), "kubeconfig_available_at": "NOW",
 			"last_error_message": text(""), "generation": "1", "observed_generation": "1", "created_at": "NOW", "updated_at": "NOW",
 			"deleted_at": "CASE WHEN " + deleted("i") + " THEN NOW END", "version": "1",
 			"search_text": "'cluster ' || i || " + separator + " || 'c' || i || " + separator + " || " + f.id("cl", "i"),
 		}, "true"),
 		f.rows("nodes", f.nodes, map[string]string{
 			"id": f.id("node", "i"), "cluster_id": f.id("cl", cluster), "owner_user_id": f.ownerOf(cluster), "name": nodeName, "uid": text(""),
-			"status": "CASE WHEN i % 1000 = 10 THEN 'unknown' ELSE 'ready' END", "unschedulable": "false", "internal_ip": "'10.1.' || i % 250 || '.' || i % 199",
+			"status": fmt.Sprintf("CASE WHEN i %% %d = 10 THEN 'unknown' ELSE 'ready' END", max(f.size.nodes/50, 1)), "unschedulable": "false", "internal_ip": "'10.1.' || i % 250 || '.' || i % 199",
 			"pod_cidr": text("10.244.0.0/24"), "os_image": text("Debian GNU/Linux 12 (bookworm)"), "kubelet_version": text("v1.36.3"),
 			"container_runtime_version": text("containerd://2.2.3"), "labels": text(`{"kubernetes.io/arch":"amd64","kubernetes.io/os":"linux"}`),
 			"cpu_allocatable_milli": "4000", "memory_allocatable_bytes": "8326881280", "ephemeral_storage_allocatable": "50306195456", "source": text("byon"),
