@@ -71,7 +71,7 @@ func repeats(data []byte) bool {
 func hasField(t reflect.Type, name string) bool {
 	for f := range t.Fields() {
 		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if tag == name || (f.Anonymous && f.Type.Kind() == reflect.Struct && hasField(f.Type, name)) {
+		if (tag != "" && tag == name) || (f.Anonymous && f.Type.Kind() == reflect.Struct && hasField(f.Type, name)) {
 			return true
 		}
 	}
