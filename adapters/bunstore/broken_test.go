@@ -138,7 +138,7 @@ func TestAKilledMigrationLeavesTheOldState(t *testing.T) {
 	forEach(t, func(t *testing.T, fresh string) {
 		s := filled(t, fresh)
 		b := lookAt(t, s)
-		child := exec.CommandContext(t.Context(), must(os.Executable()), "-test.run=^TestMigrateAsAChild$") //nolint:gosec // this program
+		child := exec.CommandContext(t.Context(), must(os.Executable()), "-test.run=^TestMigrateAsAChild$")
 		child.Env = append(os.Environ(), childURL+"="+fresh)
 		if err := child.Start(); err != nil {
 			t.Fatal(err)

@@ -72,7 +72,7 @@ type Store struct {
 }
 
 // engine is what a database does in its own way.
-type engine interface {
+type engine interface { //nolint:interfacebloat // two databases, and all that tells them apart
 	// prepare readies what must be there before the first connection.
 	prepare() error
 	// explain puts a failure to connect into a plain sentence.

@@ -42,9 +42,6 @@ func fixtureFile(version int64, suffix string) string {
 	return filepath.Join(fixtures, fmt.Sprintf("%05d.%s", version, suffix))
 }
 
-func (e sqliteFile) String() string { return "sqlite.sql" }
-func (e postgres) String() string   { return "postgres.sql" }
-
 func newestSchema(t testing.TB) int64 {
 	t.Helper()
 	return must(sqliteFile{}.migrations().newest())
@@ -125,7 +122,7 @@ func dumpPostgres(t testing.TB, s *Store) string {
 	t.Helper()
 	schema := must(currentSchema(t.Context(), s))
 	u := must(url.Parse(postgresURL(t)))
-	cmd := exec.CommandContext(t.Context(), "pg_dump", "--dbname="+u.String(), "--schema="+schema, "--inserts", "--no-owner", "--no-privileges", "--no-comments") //nolint:gosec // the database for tests
+	cmd := exec.CommandContext(t.Context(), "pg_dump", "--dbname="+u.String(), "--schema="+schema, "--inserts", "--no-owner", "--no-privileges", "--no-comments")
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	out, err := cmd.Output()

@@ -110,7 +110,7 @@ func hasMagic(path string) bool {
 	if err != nil {
 		return false
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // only read
 	got := make([]byte, len(magic))
 	n, _ := io.ReadFull(file, got)
 	return string(got[:n]) == magic[:n] && n > 1
