@@ -159,7 +159,11 @@ func parts(text string) []string {
 		return []string{text}
 	}
 	var out []string
-	for i := range min(len(runes)-length+1, most) {
+	last := len(runes) - length
+	for i := 0; i <= last; i++ {
+		if i == most/2 && last > most {
+			i = last - most/2 + 1 // identifiers begin alike
+		}
 		out = append(out, string(runes[i:i+length]))
 	}
 	return out
