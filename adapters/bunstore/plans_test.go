@@ -464,7 +464,8 @@ func (w walker) tokens() {
 		_, err4 := tx.Tokens().Leftover(ctx, w.cluster(0), later, 10)
 		fresh := k
 		fresh.ID, fresh.ValueHash, fresh.BootstrapID = numbered[id.TokenKind]("tok", 1_000_000), []byte("fresh"), "fresh"
-		return errors.Join(err, err2, err3, err4, tx.Tokens().Update(ctx, &k), tx.Tokens().Insert(ctx, fresh))
+		_, err5 := tx.Tokens().CountActive(ctx, k.ClusterID, later, 500)
+		return errors.Join(err, err2, err3, err4, err5, tx.Tokens().Update(ctx, &k), tx.Tokens().Insert(ctx, fresh))
 	})
 }
 

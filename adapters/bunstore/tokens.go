@@ -119,9 +119,9 @@ func (s tokens) CountActive(ctx context.Context, c id.Cluster, now time.Time, li
 	if err := s.reads(); err != nil || limit <= 0 {
 		return 0, err
 	}
-	some := s.db.NewSelect().TableExpr("tokens AS t").ColumnExpr("1").Where("t.cluster_id = ?", c.String()).
+	found := s.db.NewSelect().TableExpr("tokens AS t").ColumnExpr("1").Where("t.cluster_id = ?", c.String()).
 		Where("t.status = ?", statusActive).Where("t.expires_at > ?", at(now)).Limit(int64(limit))
-	err = s.db.NewSelect().TableExpr("(?) AS some", some).ColumnExpr("count(*)").Scan(ctx, &n)
+	err = s.db.NewSelect().TableExpr("(?) AS found", found).ColumnExpr("count(*)").Scan(ctx, &n)
 	return n, err
 }
 
