@@ -31,7 +31,7 @@ func BenchmarkWrites(b *testing.B) {
 				for b.Loop() {
 					turn++
 					var random [10]byte
-					binary.BigEndian.PutUint64(random[:], uint64(turn)) //nolint:gosec // small
+					binary.BigEndian.PutUint64(random[:], uint64(turn))
 					e := store.AuditEvent{
 						ID: id.New[id.AuditKind](t0, random), OccurredAt: t0, ActorUserID: id.New[id.UserKind](t0, [10]byte{1}), ResourceType: "node", Action: "cordon",
 						ResourceID: "x", Message: "Cordoned the node worker-1.",

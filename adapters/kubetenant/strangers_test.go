@@ -448,10 +448,11 @@ func TestMoreThanIsFollowedIsTold(t *testing.T) {
 		crowd = append(crowd, aNode(fmt.Sprintf("n%03d", i)))
 	}
 	server := &fake{list: func(w http.ResponseWriter, r *http.Request) {
-		from, to := 0, 50
+		from := 0
 		_, _ = fmt.Sscan(r.URL.Query().Get("continue"), &from)
 		more := ""
-		if to = from + 50; to < len(crowd) {
+		to := from + 50
+		if to < len(crowd) {
 			more = fmt.Sprint(to)
 		}
 		answer(w, nodeList(more, crowd[from:min(to, len(crowd))]...))

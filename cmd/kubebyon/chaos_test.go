@@ -230,7 +230,7 @@ func (c *chaos) launch() {
 // awaitUp waits for the server, and lets the users begin at the first time.
 func (c *chaos) awaitUp() {
 	c.t.Helper()
-	c.server.log.await(c.t, "KubeBYON is running at", 30*time.Second)
+	c.server.log.awaitRunning(c.t, 30*time.Second)
 	if c.begun {
 		return
 	}

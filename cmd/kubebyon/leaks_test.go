@@ -361,7 +361,7 @@ func (r *leakRun) start(format string) {
 		r.ledger.record("log of the server", r.name+", as "+format, log.all())
 	})
 	r.server = s
-	s.log.await(r.t, "KubeBYON is running at", 60*time.Second)
+	s.log.awaitRunning(r.t, 60*time.Second)
 }
 
 func (r *leakRun) openSQLite() {

@@ -95,7 +95,7 @@ func startServer(t testing.TB, dataDir, plane string, flags ...string) *server {
 func startServerAt(t testing.TB, addr, dataDir, plane string, flags ...string) *server {
 	t.Helper()
 	s := launch(t, addr, dataDir, plane, flags...)
-	s.log.await(t, "KubeBYON is running at", 30*time.Second)
+	s.log.awaitRunning(t, 30*time.Second)
 	return s
 }
 
@@ -198,9 +198,10 @@ func (b *tailBuffer) tail() string {
 	return string(b.text)
 }
 
-// await blocks until the program has printed text.
-func (b *tailBuffer) await(t testing.TB, text string, within time.Duration) {
+// awaitRunning blocks until the server has said that it runs.
+func (b *tailBuffer) awaitRunning(t testing.TB, within time.Duration) {
 	t.Helper()
+	const text = "KubeBYON is running at"
 	late := time.After(within)
 	for {
 		b.mu.Lock()

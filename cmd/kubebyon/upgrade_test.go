@@ -43,7 +43,7 @@ func oldDataFolder(t testing.TB, archive string) string {
 			return dir
 		}
 		if err == nil {
-			err = unpack(filepath.Join(dir, h.Name), h, r) //nolint:gosec // an archive of our own
+			err = unpack(filepath.Join(dir, h.Name), h, r)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -194,7 +194,7 @@ func TestEveryCommandRefusesANewerDatabase(t *testing.T) {
 	}
 	for _, args := range commands {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		out, err := exec.CommandContext(ctx, program, args...).CombinedOutput() //nolint:gosec // the program under test
+		out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
 		cancel()
 		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() <= 0 {
 			t.Errorf("%v: %v", args, err)
@@ -216,7 +216,7 @@ func TestEveryCommandRefusesANewerDatabase(t *testing.T) {
 func small(t testing.TB, dir string, kib int, before string, args ...string) *exec.Cmd {
 	t.Helper()
 	script := fmt.Sprintf("mount -t tmpfs -o size=%dk,mode=700 tmpfs \"$0\" && %s exec \"$@\"", kib, before)
-	return exec.CommandContext(context.Background(), "unshare", append([]string{"-rm", "sh", "-c", script, dir, program}, args...)...) //nolint:gosec // the program under test
+	return exec.CommandContext(context.Background(), "unshare", append([]string{"-rm", "sh", "-c", script, dir, program}, args...)...)
 }
 
 // A full disk is answered with 503, reads go on, and all is well once there is
@@ -238,7 +238,7 @@ func TestAFullDiskIsAnsweredAndHeals(t *testing.T) {
 	}
 	go func() { s.exited <- s.cmd.Wait() }()
 	t.Cleanup(func() { s.stop(t) })
-	s.log.await(t, "KubeBYON is running at", 30*time.Second)
+	s.log.awaitRunning(t, 30*time.Second)
 	c := signIn(t, s, data)
 	rename := func(name string) (int, string) {
 		status, out, err := c.call("PUT", "/api/console/me", object{"name": name})

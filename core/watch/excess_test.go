@@ -22,8 +22,10 @@ func TestAClusterTellsWhenNotAllOfItIsSeen(t *testing.T) {
 			tell tenant.Excess
 			want string
 		}{
-			{tenant.Excess{What: "nodes", Most: 5000}, nodes}, {tenant.Excess{What: "certificate requests", Most: 10}, requests + " " + nodes},
-			{tenant.Excess{What: "nodes"}, requests}, {tenant.Excess{What: "certificate requests"}, ""},
+			{tenant.Excess{What: "nodes", Most: 5000}, nodes},
+			{tenant.Excess{What: "certificate requests", Most: 10}, requests + " " + nodes},
+			{tenant.Excess{What: "nodes"}, requests},
+			{tenant.Excess{What: "certificate requests"}, ""},
 			{tenant.Excess{What: "nodes", Most: 5000}, nodes},
 		} {
 			said <- step.tell
