@@ -276,6 +276,9 @@ func checkPlaces(t *caught, q *rubbishRequest, a answer) {
 	if q.at == "" || len(q.mutations) != 1 || slices.Contains(places, "body.namespace") { // it must be what vcluster_name is
 		return
 	}
+	if q.at == "body.name" && slices.Contains(places, "body.vcluster_name") { // made from the name, where it can be
+		return
+	}
 	if !slices.ContainsFunc(places, func(p string) bool {
 		return p == q.at || strings.HasPrefix(p, q.at+".") || p == "body" && strings.HasPrefix(q.at, "body")
 	}) {
