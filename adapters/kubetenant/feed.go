@@ -103,11 +103,12 @@ func (f *feed[T]) follow(ctx context.Context, version string) error {
 		if err := f.stream(ctx, version); err != nil {
 			return err
 		}
+		lasted := time.Since(began)
 		var err error
 		if version, err = f.refresh(ctx, relistTimeout); err != nil {
 			return err
 		}
-		if time.Since(began) >= shortest {
+		if lasted >= shortest {
 			wait = shortest
 			continue
 		}
