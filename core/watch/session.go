@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/clusters"
@@ -43,6 +44,7 @@ type session struct {
 	remarked    bool      // the cluster tells that not all of it is seen
 	backoff     time.Duration
 	pace        *nodes.Pace  // of what the tenant costs the store, however often its watch ends
+	chatting    sync.Mutex   // for chatter
 	chatter     *rate.Bucket // lines in the log that a tenant causes: of requests and tokens
 	alarms      *rate.Bucket // of what there is too much of
 }
@@ -138,9 +140,16 @@ func (s *session) read(ctx context.Context) (rec store.Cluster, err error) {
 func (s *session) tidy(ctx context.Context, in tenant.Tenant) {
 	short, cancel := context.WithTimeout(ctx, tidyTimeout)
 	defer cancel()
-	if err := s.deps.Tokens.Tidy(short, s.cluster, in); err != nil && ctx.Err() == nil && s.chatter.Take(s.deps.Now(), 1) {
+	if err := s.deps.Tokens.Tidy(short, s.cluster, in); err != nil && ctx.Err() == nil && s.mayChat() {
 		s.log.WarnContext(ctx, "leftover join tokens not removed", "err", err)
 	}
+}
+
+// mayChat bounds the lines in the log that a tenant causes.
+func (s *session) mayChat() bool {
+	s.chatting.Lock()
+	defer s.chatting.Unlock()
+	return s.chatter.Take(s.deps.Now(), 1)
 }
 
 // greet finds the way in and asks whether somebody is there.

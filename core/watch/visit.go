@@ -20,9 +20,9 @@ import (
 )
 
 // visit is one watch of a tenant, and the work that it causes. What the watch
-// sees is only taken in by it: writing it down, deciding requests and asking
-// for the tenant's health each have a goroutine of their own, so that none of
-// them has to wait for another, nor the watch for any.
+// sees is only taken in by it: writing it down, deciding requests, removing what
+// is left of tokens and asking for the tenant's health each have a goroutine of
+// their own, so that none of them has to wait for another, nor the watch for any.
 type visit struct {
 	*session
 	in      tenant.Tenant
@@ -54,7 +54,7 @@ func (v *visit) run(outer context.Context) error {
 	ctx, stop := context.WithCancelCause(outer)
 	defer stop(nil)
 	var beside sync.WaitGroup
-	for _, work := range []func(context.Context) error{v.record, v.serve, v.probe} {
+	for _, work := range []func(context.Context) error{v.record, v.serve, v.clean, v.probe} {
 		beside.Go(func() { stop(work(ctx)) })
 	}
 	err := v.in.Watch(ctx, func(c tenant.Change) error { return v.saw(ctx, c) })
@@ -89,7 +89,9 @@ func (v *visit) saw(ctx context.Context, c tenant.Change) error {
 		select {
 		case v.requests <- *c.Request:
 		default:
-			v.missed.Store(true)
+			if v.missed.Store(true); len(v.requests) == 0 {
+				return errRequests // all have just been decided, and nobody looks any more
+			}
 		}
 	case c.Excess != nil:
 		return v.exceed(ctx, *c.Excess)
@@ -156,15 +158,24 @@ func (v *visit) tidyUp() {
 	}
 }
 
-// serve decides requests to join, and removes what is left of tokens that are
-// over.
-func (v *visit) serve(ctx context.Context) error {
+// clean removes what is left of tokens that are over.
+func (v *visit) clean(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-v.untidy:
 			v.tidy(ctx, v.in)
+		}
+	}
+}
+
+// serve decides requests to join.
+func (v *visit) serve(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
 		case r := <-v.requests:
 			if err := v.decide(ctx, r); err != nil {
 				return err
@@ -181,7 +192,7 @@ func (v *visit) decide(ctx context.Context, r tenant.JoinRequest) error {
 	if err != nil || !verdict.Ours {
 		return err
 	}
-	if v.chatter.Take(v.deps.Now(), 1) {
+	if v.mayChat() {
 		v.log.InfoContext(ctx, "a machine asks to join", "node", r.NodeName, "approved", verdict.Approve, "reason", verdict.Reason)
 	}
 	return v.in.DecideJoin(ctx, r, verdict.Approve, verdict.Reason)

@@ -489,6 +489,32 @@ func TestATenantThatRefusesTheTidyingIsFollowedAllTheSame(t *testing.T) {
 	})
 }
 
+func TestATidyingThatHangsDelaysNoJoin(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.add(t, "demo")
+		stop := w.run(t, "s")
+		until(t, "reachable", time.Second, w.is(t, c, "ready", "reachable"))
+		used, next := w.mint(t, c), w.mint(t, c)
+		w.hosts.set(&w.hosts.stick, c, true)
+		in := w.inside(c)
+		in.Submit(tenant.JoinRequest{Name: "one", Bootstrap: used, NodeName: "w1", KeyHash: "k1"})
+		synctest.Wait()
+		in.PutNode(machine("w1", tenant.True)) // uses the token up
+		time.Sleep(time.Second)
+		in.Submit(tenant.JoinRequest{Name: "two", Bootstrap: next, NodeName: "w2", KeyHash: "k2"})
+		if took := until(t, "approved", time.Minute, func() bool { return in.Verdict("two").Approved }); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+		if len(in.Tokens()) != 2 {
+			t.Errorf("%d bootstrap secrets: nothing hangs", len(in.Tokens()))
+		}
+		began := time.Now()
+		if stop(); time.Since(began) != 0 {
+			t.Errorf("the end took %v", time.Since(began))
+		}
+	})
+}
+
 func TestATenantWhoseRequestsCannotBeDecidedIsNotAskedAllTheTime(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		c := w.add(t, "demo")

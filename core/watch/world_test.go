@@ -185,6 +185,7 @@ type hosts struct {
 	mu                 sync.Mutex
 	hang               map[id.Cluster]bool  // calls do not return by themselves
 	deaf               map[id.Cluster]bool  // and open watches show nothing
+	stick              map[id.Cluster]bool  // to remove a secret does not return by itself
 	refuse             map[id.Cluster]bool  // to change objects of the platform
 	mute               map[id.Cluster]bool  // to list anything
 	brief              map[id.Cluster]bool  // watches end as soon as the lists are in
@@ -287,6 +288,10 @@ func (h host) Watch(ctx context.Context, sink func(tenant.Change) error) error {
 func (h host) DeleteBootstrapToken(ctx context.Context, i string) error {
 	if err := h.refuses(); err != nil {
 		return err
+	}
+	if h.h.has(&h.h.stick, h.c) {
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	return h.Tenant.DeleteBootstrapToken(ctx, i)
 }
