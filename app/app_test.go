@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -330,6 +331,69 @@ func TestDrainTurnsReadinessOff(t *testing.T) {
 	if got := ready(); got != http.StatusServiceUnavailable {
 		t.Errorf("draining: %d", got)
 	}
+}
+
+// TestOneHousekeepingRemovesAllThatIsOld: more than one batch of it.
+func TestOneHousekeepingRemovesAllThatIsOld(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const many = 3500
+		kept := memstore.New()
+		now := time.Now().UTC()
+		u := store.User{ID: id.New[id.UserKind](now, [10]byte{}), Email: "a@example.com", CreatedAt: now}
+		tx := func(do func(ctx context.Context, tx store.Tx) error) {
+			t.Helper()
+			if err := kept.InTx(t.Context(), do); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tx(func(ctx context.Context, tx store.Tx) error { return tx.Users().Insert(ctx, u) })
+		put := func(from, n int, at time.Time) {
+			t.Helper()
+			tx(func(ctx context.Context, tx store.Tx) error {
+				var names []string
+				for i := from; i < from+n; i++ {
+					name := strconv.Itoa(i)
+					names = append(names, "test/"+name)
+					ses := id.New[id.SessionKind](now, [10]byte{byte(i >> 8), byte(i)})
+					if err := errors.Join(
+						tx.Sessions().Insert(ctx, store.Session{ID: ses, UserID: u.ID, TokenHash: []byte(name), CreatedAt: at, ExpiresAt: at, EndsAt: at}),
+						tx.Replies().Insert(ctx, store.Reply{ReplyKey: store.ReplyKey{User: u.ID, Operation: "o", Key: name}, CreatedAt: at}),
+					); err != nil {
+						return err
+					}
+				}
+				_, err := tx.Leases().Acquire(ctx, names, "test", at, at)
+				return err
+			})
+		}
+		put(0, many, now.Add(-30*24*time.Hour))
+		put(many, 2, now.Add(time.Hour))                  // these stay
+		tx(func(ctx context.Context, tx store.Tx) error { // and this one, for it ran out a short while ago
+			_, err := tx.Leases().Acquire(ctx, []string{"test/recent"}, "test", now, now.Add(-30*time.Minute))
+			return err
+		})
+		p, err := app.New(app.Config{}, inMemory(t), app.Replace[store.Store](kept))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stop(t, p)
+		if err := p.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(11 * time.Minute) // one housekeeping
+		synctest.Wait()
+		tx(func(ctx context.Context, tx store.Tx) error {
+			end := now.Add(24 * time.Hour)
+			sessions, err := tx.Sessions().DeleteExpired(ctx, end, 2*many)
+			replies, err2 := tx.Replies().DeleteOlderThan(ctx, end, 2*many)
+			leases, err3 := tx.Leases().Living(ctx, "test/", now.Add(-365*24*time.Hour))
+			if sessions != 2 || replies != 2 || len(leases) != 3 {
+				t.Errorf("%d sessions, %d answers and %d leases are left, want 2, 2 and 3", sessions, replies, len(leases))
+			}
+			return errors.Join(err, err2, err3)
+		})
+	})
 }
 
 func stop(t *testing.T, p *app.App) {

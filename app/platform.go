@@ -296,18 +296,39 @@ func (p *platform) releaseAdminLease(ctx context.Context) error {
 const (
 	houseEvery = 10 * time.Minute
 	houseBatch = 1000
+
+	// leaseKept is how long a lease stays after it has run out.
+	leaseKept = time.Hour
 )
 
 // keepHouse removes what nobody needs any more.
 func (p *platform) keepHouse(ctx context.Context) {
 	for bell.Wait(ctx, nil, houseEvery) {
-		if _, err := p.identity.Prune(ctx, houseBatch); err != nil {
-			p.config.Log.WarnContext(ctx, "old sessions not removed", "err", err)
-		}
-		if err := p.clusters.Prune(ctx, houseBatch); err != nil {
-			p.config.Log.WarnContext(ctx, "old answers not removed", "err", err)
+		p.sweep(ctx, "sessions", p.identity.Prune)
+		p.sweep(ctx, "answers", p.clusters.Prune)
+		p.sweep(ctx, "leases", p.pruneLeases)
+	}
+}
+
+// sweep prunes until fewer are removed than a batch holds. Each batch is a
+// transaction of its own, so that others get their turn.
+func (p *platform) sweep(ctx context.Context, what string, prune func(ctx context.Context, limit int) (int, error)) {
+	for n := houseBatch; n >= houseBatch && ctx.Err() == nil; {
+		var err error
+		if n, err = prune(ctx, houseBatch); err != nil {
+			p.config.Log.WarnContext(ctx, "old "+what+" not removed", "err", err)
+			return
 		}
 	}
+}
+
+// pruneLeases removes leases that ran out long ago, at most limit of them.
+func (p *platform) pruneLeases(ctx context.Context, limit int) (n int, err error) {
+	err = p.backends.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		n, err = tx.Leases().DeleteExpired(ctx, p.config.Now().Add(-leaseKept), limit)
+		return err
+	})
+	return n, err
 }
 
 func (c Config) part(name string) *slog.Logger { return c.Log.With("part", name) }

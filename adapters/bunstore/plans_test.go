@@ -29,6 +29,7 @@ const mayRead = 4000
 // mayScan says which statements may look at more, and why.
 var mayScan = []struct{ shape, why string }{ //nolint:gochecknoglobals // a constant
 	{`^SELECT c.status, count\(\*\)`, "an overview counts a scope's clusters: an index alone is read"},
+	{`^WITH old AS MATERIALIZED \(SELECT name FROM leases WHERE held_until < \?`, "housekeeping looks through the leases, which are few: one for a cluster or a turn"},
 	{`^SELECT t.status, CAST\(sum\(t.nodes\)`, "an overview adds up a row or two for each cluster of a scope"},
 }
 
@@ -556,7 +557,8 @@ func (w walker) upkeep() {
 	w.try("leases", func(ctx context.Context, tx store.Tx) error {
 		got, err := tx.Leases().Acquire(ctx, []string{"watch/7", "watch/8"}, "p", soon, later)
 		_, err2 := tx.Leases().Living(ctx, "process/", soon)
-		return errors.Join(err, err2, tx.Leases().Release(ctx, got, "p"))
+		_, err3 := tx.Leases().DeleteExpired(ctx, soon, 100)
+		return errors.Join(err, err2, err3, tx.Leases().Release(ctx, got, "p"))
 	})
 	w.try("facts", func(ctx context.Context, tx store.Tx) error {
 		_, _ = tx.Facts().Get(ctx, "x")

@@ -181,7 +181,7 @@ func (postgres) sql() spelling {
 	return spelling{
 		ping:       "SELECT 1",
 		forUpdate:  "NO KEY UPDATE",
-		skipLocked: " FOR UPDATE OF j SKIP LOCKED",
+		skipLocked: " FOR UPDATE SKIP LOCKED",
 		// Of this schema's outbox only: a database may hold several.
 		claimOutbox: "SELECT pg_try_advisory_xact_lock('outbox'::regclass::oid::bigint)",
 		nextNumber:  "SELECT nextval('cluster_numbers')",

@@ -166,6 +166,14 @@ func (s leases) Living(ctx context.Context, prefix string, now time.Time) ([]sto
 	})
 }
 
+// DeleteExpired picks its leases once, like sessions.DeleteExpired, and passes by
+// those that others hold locked: they are being renewed, and waiting for several
+// in no order could deadlock with Acquire.
+func (s leases) DeleteExpired(ctx context.Context, t time.Time, limit int) (int, error) {
+	return s.exec(ctx, "WITH old AS MATERIALIZED (SELECT name FROM leases WHERE held_until < ? LIMIT ?"+s.engine.sql().skipLocked+")"+
+		" DELETE FROM leases WHERE name IN (SELECT name FROM old)", at(t), max(limit, 0))
+}
+
 type factRow struct {
 	bun.BaseModel `bun:"table:facts,alias:f"`
 

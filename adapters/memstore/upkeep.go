@@ -180,6 +180,13 @@ func (s leases) Living(ctx context.Context, prefix string, now time.Time) ([]sto
 	return out, nil
 }
 
+func (s leases) DeleteExpired(ctx context.Context, t time.Time, limit int) (int, error) {
+	if err := s.u.writes(ctx); err != nil {
+		return 0, err
+	}
+	return s.u.leases.removeSome(s.u, limit, func(l lease) bool { return l.Until.Before(t) }), nil
+}
+
 type facts struct{ u *unit }
 
 func (s facts) Get(ctx context.Context, name string) ([]byte, error) {

@@ -349,9 +349,10 @@ func (s *Service) Versions() []provision.Version { return s.deps.Catalog.Version
 
 // Prune forgets answers to repeated requests that are too old to be asked for,
 // at most limit of them.
-func (s *Service) Prune(ctx context.Context, limit int) error {
-	return s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		_, err := tx.Replies().DeleteOlderThan(ctx, s.deps.Now().Add(-once.Remembered), limit)
+func (s *Service) Prune(ctx context.Context, limit int) (n int, err error) {
+	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		n, err = tx.Replies().DeleteOlderThan(ctx, s.deps.Now().Add(-once.Remembered), limit)
 		return err
 	})
+	return n, err
 }

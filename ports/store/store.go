@@ -129,6 +129,9 @@ type Leases interface {
 	// Living returns the leases whose names begin with prefix and that have not
 	// run out at now, by name.
 	Living(ctx context.Context, prefix string, now time.Time) ([]Lease, error)
+	// DeleteExpired removes at most limit leases that ran out before t. It leaves
+	// one that another transaction renews or takes over meanwhile.
+	DeleteExpired(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
 // Lease is what somebody has the right to.

@@ -398,6 +398,10 @@ func (t things) writes() calls {
 		"Leases.Release": func(ctx context.Context, tx store.Tx) error {
 			return tx.Leases().Release(ctx, []string{"held"}, "holder")
 		},
+		"Leases.DeleteExpired": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Leases().DeleteExpired(ctx, late.Add(term), 10)
+			return err
+		},
 		"Facts.Set": func(ctx context.Context, tx store.Tx) error { return tx.Facts().Set(ctx, "fact", []byte("x")) },
 	}
 }

@@ -395,6 +395,35 @@ var leases = checks{
 			w.living(prefix, start, "")
 		}
 	},
+	"ExpiredLeasesEndSoManyAtATime": func(w *world) {
+		w.acquire("a", start.Add(-term-time.Millisecond), "x/1 x/2 x/3", "x/1 x/2 x/3")
+		w.acquire("a", start.Add(-term), "y", "y") // at the edge
+		w.acquire("b", start, "z", "z")
+		for _, step := range []struct{ limit, want int }{{0, 0}, {2, 2}, {2, 1}, {2, 0}} {
+			w.tx(func(ctx context.Context, tx store.Tx) error {
+				n, err := tx.Leases().DeleteExpired(ctx, start, step.limit)
+				is(w, fmt.Sprintf("removed at most %d", step.limit), n, step.want)
+				return err
+			})
+		}
+		w.living("", start.Add(-term-time.Millisecond), "y=a z=b") // when all were held
+	},
+	"ALeaseThatIsBeingRenewedIsNotRemoved": func(w *world) {
+		w.needsTwo()
+		w.acquire("a", start, "x y", "x y")
+		now := after(2 * term)
+		var wait func() error
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Leases().Acquire(ctx, []string{"x"}, "a", now, now.Add(term))
+			_, wait = w.meanwhile(func(ctx context.Context, tx store.Tx) error {
+				_, err := tx.Leases().DeleteExpired(ctx, now, 10)
+				return err
+			})
+			return err
+		})
+		w.must(wait())
+		w.living("", start, "x=a")
+	},
 	"ALeaseThatHasRunOutIsStillATurn": func(w *world) {
 		w.needsTwo()
 		// As core/turn takes it: everybody is the same holder, and what was written
