@@ -133,6 +133,7 @@ func (t *team) agree(ctx context.Context, tx store.Tx, now time.Time) (held map[
 	for _, c := range sc.mine[keep:] {
 		back = append(back, leaseName(c))
 	}
+	slices.Sort(back) // as acquire does
 	return held, len(held) < len(clusters), tx.Leases().Release(ctx, back, d.Name)
 }
 

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/watch"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -281,6 +283,68 @@ func TestNoLeaseIsLeftOfWhatIsOver(t *testing.T) {
 		stop()
 		if n := w.leases(t); n != 0 {
 			t.Errorf("%d leases are left of a process that stopped", n)
+		}
+	})
+}
+
+// orderly is a store that remembers in which order leases are given back.
+type orderly struct {
+	store.Store
+	mu       sync.Mutex
+	released [][]string
+}
+
+func (s *orderly) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	return s.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error { return do(ctx, orderlyTx{tx, s}) })
+}
+
+type orderlyTx struct {
+	store.Tx
+	s *orderly
+}
+
+func (t orderlyTx) Leases() store.Leases { return orderlyLeases{t.Tx.Leases(), t.s} }
+
+type orderlyLeases struct {
+	store.Leases
+	s *orderly
+}
+
+func (l orderlyLeases) Release(ctx context.Context, names []string, holder string) error {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	l.s.released = append(l.s.released, slices.Clone(names))
+	return l.Leases.Release(ctx, names, holder)
+}
+
+// TestLeasesAreGivenBackInTheOrderOfTheirNames, so that no two transactions
+// wait for each other.
+func TestLeasesAreGivenBackInTheOrderOfTheirNames(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		s := &orderly{Store: w.store}
+		var all []id.Cluster
+		for i := range 20 {
+			all = append(all, w.add(t, fmt.Sprint("c", i)))
+		}
+		stop := w.run(t, "s", func(d *watch.Deps) { d.Store = s })
+		synctest.Wait()
+		for _, c := range all[:10] {
+			w.edit(t, c, func(c *store.Cluster) { c.Status = "deleting" })
+		}
+		w.bell.Ring()
+		synctest.Wait()
+		stop()
+		longest := []int{}
+		for _, names := range s.released {
+			if !slices.IsSorted(names) {
+				t.Errorf("given back as %v", names)
+			}
+			if len(names) > 1 {
+				longest = append(longest, len(names))
+			}
+		}
+		if !slices.Equal(longest, []int{10, 11}) {
+			t.Errorf("%v leases were given back at once", longest)
 		}
 	})
 }

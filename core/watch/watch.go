@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -142,6 +143,7 @@ func (t *team) dismiss(ctx context.Context) {
 	for c := range t.running {
 		names = append(names, leaseName(c))
 	}
+	slices.Sort(names) // as acquire does
 	t.keepOnly(nil)
 	t.wg.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
