@@ -100,7 +100,7 @@ func (t *team) look(ctx context.Context, tx store.Tx, now time.Time) (sc scene, 
 }
 
 func (t *team) runs(c id.Cluster) int {
-	if t.running[c] != nil {
+	if t.follows(c) {
 		return 1
 	}
 	return 0

@@ -61,6 +61,8 @@ const (
 func (s *Supervisor) Run(ctx context.Context) {
 	ctx = actor.With(ctx, actor.Process())
 	team := &team{supervisor: s, running: map[id.Cluster]context.CancelFunc{}}
+	team.lapse = time.AfterFunc(lease, func() { team.keepOnly(nil) }) // others may have them by now
+	defer team.lapse.Stop()
 	for ctx.Err() == nil {
 		rung := s.deps.Clusters.C()
 		if err := team.assign(ctx); err != nil && ctx.Err() == nil {
@@ -74,11 +76,13 @@ func (s *Supervisor) Run(ctx context.Context) {
 // team is the sessions that run now, one for each cluster.
 type team struct {
 	supervisor *Supervisor
+	mu         sync.Mutex // for running
 	running    map[id.Cluster]context.CancelFunc
 	wg         sync.WaitGroup
-	expires    time.Time // when the leases run out that were last taken
-	overSince  time.Time // since when this process has more than its share; zero: it has not
-	short      bool      // somebody else was faster with leases that this process wanted
+	expires    time.Time   // when the leases run out that were last taken
+	lapse      *time.Timer // leaves all clusters then, whatever else is waited for
+	overSince  time.Time   // since when this process has more than its share; zero: it has not
+	short      bool        // somebody else was faster with leases that this process wanted
 }
 
 func (t *team) pause() time.Duration {
@@ -94,13 +98,13 @@ func (t *team) assign(ctx context.Context) error {
 	held, err := t.lease(ctx)
 	if err != nil {
 		if !t.expires.IsZero() && t.supervisor.deps.Now().After(t.expires) {
-			t.keepOnly(nil) // others may have them by now
+			t.keepOnly(nil) // the timer does not count while the machine sleeps
 		}
 		return err
 	}
 	t.keepOnly(held)
 	for c := range held {
-		if t.running[c] == nil {
+		if !t.follows(c) {
 			t.follow(ctx, c)
 		}
 	}
@@ -120,10 +124,23 @@ func (t *team) lease(ctx context.Context) (held map[id.Cluster]bool, err error) 
 		return nil, fmt.Errorf("take leases: %w", err)
 	}
 	t.expires = now.Add(lease)
+	left := t.expires.Sub(d.Now())
+	if left <= 0 {
+		return nil, errors.New("take leases: it took until they ran out")
+	}
+	t.lapse.Reset(left)
 	return held, nil
 }
 
+func (t *team) follows(c id.Cluster) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.running[c] != nil
+}
+
 func (t *team) keepOnly(held map[id.Cluster]bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	for c, leave := range t.running {
 		if !held[c] {
 			leave()
@@ -134,15 +151,19 @@ func (t *team) keepOnly(held map[id.Cluster]bool) {
 
 func (t *team) follow(ctx context.Context, c id.Cluster) {
 	ctx, leave := context.WithCancel(ctx)
+	t.mu.Lock()
 	t.running[c] = leave
+	t.mu.Unlock()
 	t.wg.Go(func() { newSession(t.supervisor.deps, c).run(ctx) })
 }
 
 func (t *team) dismiss(ctx context.Context) {
 	names := []string{presenceName(t.supervisor.deps)}
+	t.mu.Lock()
 	for c := range t.running {
 		names = append(names, leaseName(c))
 	}
+	t.mu.Unlock()
 	slices.Sort(names) // as acquire does
 	t.keepOnly(nil)
 	t.wg.Wait()

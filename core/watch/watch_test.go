@@ -332,6 +332,45 @@ func TestAProcessThatCannotRenewItsLeasesLetsGoOfTheClusters(t *testing.T) {
 	})
 }
 
+// stuck is a store that does not answer who wants to write.
+type stuck struct {
+	store.Store
+	stuck atomic.Bool
+	deaf  time.Duration // that it takes whatever becomes of who asks
+}
+
+func (s *stuck) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	if s.stuck.Load() {
+		time.Sleep(s.deaf)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.Store.InTx(ctx, do)
+}
+
+// TestNoClusterIsFollowedWithoutALease: from the moment at which it runs out
+// another process may follow the cluster.
+func TestNoClusterIsFollowedWithoutALease(t *testing.T) {
+	for name, deaf := range map[string]time.Duration{"a store that hangs": 0, "a store that hangs for very long": 20 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.add(t, "demo")
+				s := &stuck{Store: w.store, deaf: deaf}
+				w.run(t, "s", func(d *watch.Deps) { d.Store = s })
+				until(t, "followed", time.Second, func() bool { return w.hosts.following.Load() == 1 })
+				time.Sleep(3500 * time.Millisecond)
+				s.stuck.Store(true)
+				until(t, "without a lease", time.Minute, func() bool { return w.leases(t) == 0 })
+				if w.hosts.following.Load() != 0 {
+					t.Errorf("the cluster is followed for another %v", until(t, "let go", time.Minute, func() bool { return w.hosts.following.Load() == 0 }))
+				}
+				s.stuck.Store(false)
+				until(t, "followed again", deaf+9*time.Second, func() bool { return w.hosts.following.Load() == 1 })
+			})
+		})
+	}
+}
+
 func TestADeletedClusterIsLeft(t *testing.T) {
 	for name, end := range map[string]func(*store.Cluster){
 		"deleting": func(c *store.Cluster) { c.Status = "deleting" },
