@@ -155,6 +155,61 @@ func TestKilledTenantComesBackWithWhatItAcknowledged(t *testing.T) {
 	marked(t, first.client(t), "acknowledged")
 }
 
+// TestATenantCutOffAtItsBirthComesUp ends a new tenant again and again, a little
+// later each time: in the first moments its store does not know yet that it is its
+// own only member, and would never elect itself.
+func TestATenantCutOffAtItsBirthComesUp(t *testing.T) {
+	t.Parallel()
+	for name, cut := range map[string]func(p *process){
+		"killed":             func(p *process) { p.signal(syscall.SIGKILL) },
+		"left by its parent": func(p *process) { p.lifeline.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, port := filepath.Join(t.TempDir(), "plane"), freePort(t)
+			store, unborn := filepath.Join(dir, "etcd", "member"), filepath.Join(dir, "etcd.unborn")
+			const births, step = 8, 6 * time.Millisecond
+			for i := range births {
+				_ = os.RemoveAll(store) // so that the next one is seen to be made
+				p := launch(t, nil, tenantArgs(dir, port)...)
+				for late := time.Now().Add(patience); time.Now().Before(late); time.Sleep(time.Millisecond) {
+					if _, err := os.Stat(store); err == nil {
+						break
+					}
+				}
+				time.Sleep(time.Duration(i) * step)
+				cut(p)
+				p.awaitExit(t, 12*time.Second)
+			}
+			if _, err := os.Stat(unborn); err != nil {
+				t.Errorf("nothing says that the store is not made yet: %v", err)
+			}
+			for _, log := range find(t, filepath.Join(store, "wal", "*.wal")) { // whatever the cuts have left: worse than that
+				if err := os.WriteFile(log, []byte("not a log"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			plane := startTenant(t, dir, port)
+			mark(t, plane.client(t), "kept")
+			if _, err := os.Stat(unborn); !os.IsNotExist(err) {
+				t.Errorf("a tenant that was ready would be made anew: %v", err)
+			}
+			plane.signal(syscall.SIGKILL)
+			plane.awaitExit(t, 3*time.Second)
+			marked(t, startTenant(t, dir, port).client(t), "kept")
+		})
+	}
+}
+
+func find(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no %s: %v", pattern, err)
+	}
+	return files
+}
+
 func TestStopsWhileSomebodyWatches(t *testing.T) {
 	t.Parallel()
 	plane := newTenant(t)

@@ -56,6 +56,9 @@ func (d *Dir) Path(elem ...string) string {
 	return filepath.Join(append([]string{d.path}, elem...)...)
 }
 
+// Sync returns when the names of the files in the directory would survive a power cut.
+func (d *Dir) Sync() error { return d.self.Sync() }
+
 // Release gives the directory up.
 func (d *Dir) Release() {
 	_, _ = d.self.Close(), d.lock.Close()

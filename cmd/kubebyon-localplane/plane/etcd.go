@@ -2,8 +2,10 @@ package plane
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 
+	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/filestore"
 	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/refusal"
 )
 
@@ -31,22 +34,56 @@ const (
 type store struct {
 	etcd *embed.Etcd
 	url  string
+	dir  *filestore.Dir
 }
 
 // startStore returns as soon as the socket is there. The API server may connect right away and
 // initialise while the single member still elects itself.
 func startStore(c Config) (*store, error) {
 	wal.SegmentSizeBytes = logSegment
-	s := &store{url: "unix://" + c.Dir.SocketPath("etcd.sock")}
+	s := &store{url: "unix://" + c.Dir.SocketPath("etcd.sock"), dir: c.Dir}
 	config, err := s.config(c)
 	if err != nil {
 		return nil, err
+	}
+	if err := s.begin(config.Dir); err != nil {
+		return nil, fmt.Errorf("make the store: %w", err)
 	}
 	s.etcd, err = embed.StartEtcd(config)
 	if err != nil {
 		return nil, refusal.New("The store in %s cannot be opened: %v.", config.Dir, err).Because(err)
 	}
 	return s, nil
+}
+
+// unborn is there from before the store is made until the API server has been ready on it. A
+// store that was cut off before it had written down that it is its own only member would never
+// elect itself; nobody has put anything into it yet, so it is made anew.
+const unborn = "etcd.unborn"
+
+func (s *store) begin(store string) error {
+	mark, err := filestore.Read(s.dir.Path(unborn))
+	if err != nil {
+		return err
+	}
+	if mark != nil {
+		return os.RemoveAll(store)
+	}
+	if _, err := os.Stat(store); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := filestore.Write(s.dir.Path(unborn), []byte("The store beside this file is being made.\n")); err != nil {
+		return err
+	}
+	return s.dir.Sync()
+}
+
+// born is for the moment from which the store holds what others rely on.
+func (s *store) born() error {
+	if err := os.Remove(s.dir.Path(unborn)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("keep the store: %w", err)
+	}
+	return s.dir.Sync()
 }
 
 func (s *store) config(c Config) (*embed.Config, error) {

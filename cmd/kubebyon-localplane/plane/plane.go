@@ -115,6 +115,9 @@ func (p *plane) rise(ctx context.Context, stop context.CancelCauseFunc) error {
 	if err := awaitReady(ctx, p.client); err != nil {
 		return fmt.Errorf("await kube-apiserver: %w", err)
 	}
+	if err := p.store.born(); err != nil {
+		return err
+	}
 	p.Progress.Reached(progress.APIServerReady)
 	if err := p.startControllers(ctx, stop); err != nil {
 		return err
