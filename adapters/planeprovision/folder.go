@@ -235,6 +235,9 @@ var errHeld = errors.New("a process that an earlier one has started lives in the
 // notice, and until then it may write files.
 func (f *folder) hold(r record) (*os.File, error) {
 	held, err := f.root.OpenFile(path.Join(r.data(), marker), os.O_RDWR, 0)
+	if unsure(err) {
+		return nil, fmt.Errorf("see whether somebody lives in the data folder: %w", err)
+	}
 	if err != nil {
 		return nil, nil //nolint:nilerr,nilnil // nobody was put into what cannot be opened: there is nothing to hold
 	}
@@ -246,6 +249,12 @@ func (f *folder) hold(r record) (*os.File, error) {
 		return nil, errors.Join(err, held.Close())
 	}
 	return held, nil
+}
+
+// unsure reports whether a file may be there and well although it could not be
+// opened.
+func unsure(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EACCES)
 }
 
 // condemn is a rename, which works on a full disk too.

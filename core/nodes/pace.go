@@ -57,39 +57,74 @@ func (p *Pace) batch(now time.Time, n int) (most int, wait time.Duration) {
 	return most, 0
 }
 
-// speak reports whether one more thing may be said of a node, and how many
-// others should be told of with it. What it declines it counts.
-func (p *Pace) speak(name, before string, joined bool, now time.Time) (ok bool, unsaid int) {
+// speak says whether one more thing may be said of a node, and how many others
+// should be told of with it. What it declines it counts.
+func (p *Pace) speak(name, before string, joined bool, now time.Time) said {
 	q := p.own[name]
 	if p.events.Level(now) < 1 && q == nil {
 		p.unsaid++
-		return false, 0
+		return said{undo: func() { p.unsaid-- }}
 	}
 	if q == nil {
 		p.trim(now)
 		q = &quota{events: rate.New(ownAtOnce, ownPerSecond)}
 		p.own[name] = q
 	}
+	s := said{joined: q.joined, before: q.before}
+	own, all := q.unsaid, 0
+	s.undo = func() { q.unsaid, q.joined, q.before, p.unsaid = own, s.joined, s.before, p.unsaid+all }
 	if p.events.Level(now) < 1 || !q.events.Take(now, 1) {
 		if q.unsaid == 0 {
 			q.before = before
 		}
 		q.unsaid++
 		q.joined = q.joined || joined
-		return false, 0
+		return s
 	}
 	p.events.Spend(now, 1)
-	unsaid = q.unsaid + p.unsaid
+	all = p.unsaid
 	q.unsaid, q.joined, p.unsaid = 0, false, 0
-	return true, unsaid
+	s.ok, s.unsaid = true, own+all
+	return s
 }
 
 // said is what may be said of a node, and of what was not.
 type said struct {
 	ok     bool
 	unsaid int
-	joined bool
-	before string
+	joined bool   // it had joined and nothing said so
+	before string // its status when something was last said
+	// undo has the pace count as if it had not been asked: what was to be said has
+	// not been written. What was spent stays spent.
+	undo func()
+}
+
+// speaker asks the pace once for each node, however often a transaction is
+// tried.
+type speaker struct {
+	pace *Pace
+	said map[string]said
+}
+
+func newSpeaker(p *Pace) speaker { return speaker{p, map[string]said{}} }
+
+func (s speaker) once(name string, ask func() said) said {
+	was, asked := s.said[name]
+	if !asked {
+		was = ask()
+		s.said[name] = was
+	}
+	return was
+}
+
+// unsay is for a transaction that did not commit.
+func (s speaker) unsay() {
+	for _, was := range s.said {
+		if was.undo != nil {
+			was.undo()
+		}
+	}
+	clear(s.said)
 }
 
 // sumUp is speak for what was left out alone; what it declines is no news.
@@ -98,9 +133,7 @@ func (p *Pace) sumUp(name string, now time.Time) (s said) {
 	if q == nil || q.unsaid == 0 || p.events.Level(now) < 1 || q.events.Level(now) < 1 {
 		return s
 	}
-	s.joined, s.before = q.joined, q.before
-	s.ok, s.unsaid = p.speak(name, "", false, now)
-	return s
+	return p.speak(name, "", false, now)
 }
 
 // due are nodes of which there is something left to say that may be said now.

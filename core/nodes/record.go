@@ -19,7 +19,7 @@ type record struct {
 	now   time.Time
 	order []string                // the nodes it is about
 	news  map[string]*tenant.Node // those among them that look new; nil: gone
-	said  map[string]said         // what the pace has granted: a transaction that is tried again does not ask again
+	speaker
 
 	rows   []store.Node // as written, or as they were found to be already
 	gone   []string
@@ -129,13 +129,9 @@ func (r *record) register(ctx context.Context, tx store.Tx, put []store.Node, la
 	return nil
 }
 
-// may asks the pace once whether something may be said of a node.
+// may asks whether something may be said of a node.
 func (r *record) may(name, before string, joined bool) (ok bool, unsaid int) {
-	s, asked := r.said[name]
-	if !asked {
-		s.ok, s.unsaid = r.t.deps.Pace.speak(name, before, joined, r.now)
-		r.said[name] = s
-	}
+	s := r.once(name, func() said { return r.pace.speak(name, before, joined, r.now) })
 	return s.ok, s.unsaid
 }
 
@@ -174,11 +170,7 @@ func (r *record) catchUp(name string, n store.Node, there bool) {
 		r.gone = append(r.gone, name)
 		return
 	}
-	s, asked := r.said[name]
-	if !asked {
-		s = r.t.deps.Pace.sumUp(name, r.now)
-		r.said[name] = s
-	}
+	s := r.once(name, func() said { return r.pace.sumUp(name, r.now) })
 	if !s.ok {
 		return
 	}

@@ -158,6 +158,11 @@ func (s *Service) open(ctx context.Context, i id.Node) (n store.Node, c store.Cl
 // record writes down what was done to a node and how it looks since. The watch
 // would tell too, but whoever asked wants to read their own write.
 func (s *Service) record(ctx context.Context, c store.Cluster, n store.Node, seen tenant.Node, action, message string) (out store.Node, err error) {
+	who, err := actor.From(ctx)
+	if err != nil {
+		return n, err
+	}
+	event := s.journal.Entry(who, aboutNode(c, n, action, message))
 	err = s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error {
 		last, err := tx.Nodes().Get(ctx, store.Everyone(), n.ID)
 		switch {
@@ -173,7 +178,7 @@ func (s *Service) record(ctx context.Context, c store.Cluster, n store.Node, see
 				return err
 			}
 		}
-		return s.journal.Write(ctx, tx, aboutNode(c, n, action, message))
+		return tx.Audit().Append(ctx, event)
 	})
 	return out, err
 }
@@ -182,11 +187,12 @@ func (s *Service) record(ctx context.Context, c store.Cluster, n store.Node, see
 const keepFor = 10 * time.Second
 
 // keep writes down what has happened to a node, whatever has become of the
-// client's connection since.
+// client's connection since. An event is made before, so that it has one id: a
+// commit whose answer was lost is known by it.
 func (s *Service) keep(ctx context.Context, cluster id.Cluster, write func(context.Context, store.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepFor)
 	defer cancel()
-	for wait := 50 * time.Millisecond; ; wait *= 2 {
+	for tries, wait := 1, 50*time.Millisecond; ; tries, wait = tries+1, 2*wait {
 		err := s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
 			if err := lock(ctx, tx, cluster); err != nil && !errors.Is(err, fault.NotFound) {
 				return err
@@ -195,6 +201,9 @@ func (s *Service) keep(ctx context.Context, cluster id.Cluster, write func(conte
 		})
 		// What has happened cannot be asked for again: a store that is away for a
 		// moment must not lose it.
+		if tries > 1 && fault.CodeOf(err) == "already_exists" {
+			return nil // it was written after all
+		}
 		if !errors.Is(err, fault.Unavailable) || !bell.Wait(ctx, nil, wait) {
 			return err
 		}
@@ -227,8 +236,11 @@ func (s *Service) Drain(ctx context.Context, i id.Node, o tenant.DrainOptions) (
 	if o.DryRun || (errors.Is(err, fault.Unavailable) && len(report.Evicted) == 0) {
 		return n, report, err // nothing was done that a record would be of
 	}
-	event := drained(c, n, report, err)
-	werr := s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error { return s.journal.Write(ctx, tx, event) })
+	who, werr := actor.From(ctx)
+	if werr == nil {
+		event := s.journal.Entry(who, drained(c, n, report, err))
+		werr = s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error { return tx.Audit().Append(ctx, event) })
+	}
 	if last, gerr := s.Get(ctx, i); gerr == nil {
 		n = last
 		n.Unschedulable = n.Unschedulable || err == nil
@@ -258,6 +270,9 @@ func (s *Service) Delete(ctx context.Context, i id.Node) error {
 		return fmt.Errorf("announce the deletion of a node: %w", err)
 	}
 	if err := in.DeleteNode(ctx, n.Name); err != nil && !errors.Is(err, fault.NotFound) {
+		if undecided(err) {
+			return err // it may have happened: whoever finds the node gone knows who asked
+		}
 		return errors.Join(err, s.recall(ctx, n, who))
 	}
 	return s.keep(ctx, c.ID, func(ctx context.Context, tx store.Tx) error {
@@ -283,6 +298,11 @@ func (s *Service) Delete(ctx context.Context, i id.Node) error {
 		}
 		return s.journal.WriteAs(ctx, tx, who, deletedBy(c, n))
 	})
+}
+
+// undecided reports whether what failed may have been done all the same.
+func undecided(err error) bool {
+	return errors.Is(err, fault.Timeout) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 const deletedMessage = "The node was deleted."

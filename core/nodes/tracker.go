@@ -216,7 +216,7 @@ func (t *Tracker) take() (r *record, wait time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.deps.Now()
-	r = &record{t: t, now: now, news: map[string]*tenant.Node{}, said: map[string]said{}}
+	r = &record{t: t, now: now, news: map[string]*tenant.Node{}, speaker: newSpeaker(t.deps.Pace)}
 	owed := t.deps.Pace.due(now)
 	if len(t.news)+len(owed) == 0 {
 		return r, 0
@@ -243,6 +243,7 @@ func (t *Tracker) putBack(r *record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	clear(t.busy)
+	r.unsay()
 	for name, seen := range r.news {
 		if _, waits := t.news[name]; !waits {
 			t.tell(name, seen)
@@ -276,7 +277,9 @@ func (t *Tracker) settle(r *record) {
 // Lose records that a cluster's API is out of reach: nobody knows how its nodes
 // are.
 func Lose(ctx context.Context, d TrackerDeps, cluster store.Cluster) error {
+	now, lost, speaker := d.Now(), 0, newSpeaker(d.Pace)
 	err := d.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		lost = 0
 		err := lock(ctx, tx, cluster.ID)
 		if errors.Is(err, fault.NotFound) {
 			return nil // with its nodes
@@ -288,28 +291,28 @@ func Lose(ctx context.Context, d TrackerDeps, cluster store.Cluster) error {
 		if err != nil {
 			return err
 		}
-		now := d.Now()
-		n, err := tx.Nodes().Lose(ctx, cluster.ID, string(Unknown), now)
-		if err != nil || n == 0 {
+		lost, err = tx.Nodes().Lose(ctx, cluster.ID, string(Unknown), now)
+		if err != nil || lost == 0 {
 			return err
 		}
-		d.Pace.rows.Spend(now, float64(n)/lossesPerRow)
-		return tx.NodeEvents().Append(ctx, losses(d, all, now)...)
+		return tx.NodeEvents().Append(ctx, losses(d, speaker, all, now)...)
 	})
+	d.Pace.rows.Spend(now, float64(lost)/lossesPerRow)
 	if err != nil {
+		speaker.unsay()
 		return fmt.Errorf("record nodes as unknown: %w", err)
 	}
 	return nil
 }
 
 // losses is the history of nodes that nobody can see any more.
-func losses(d TrackerDeps, all []store.Node, now time.Time) (out []store.NodeEvent) {
+func losses(d TrackerDeps, speaker speaker, all []store.Node, now time.Time) (out []store.NodeEvent) {
 	for _, n := range all {
 		if n.Status == string(Unknown) {
 			continue
 		}
-		if ok, unsaid := d.Pace.speak(n.Name, n.Status, false, now); ok {
-			out = append(out, entry(now, d.Random, n, EventOffline, n.Status, string(Unknown), "The cluster's API is out of reach."+more(unsaid)))
+		if s := speaker.once(n.Name, func() said { return d.Pace.speak(n.Name, n.Status, false, now) }); s.ok {
+			out = append(out, entry(now, d.Random, n, EventOffline, n.Status, string(Unknown), "The cluster's API is out of reach."+more(s.unsaid)))
 		}
 	}
 	return out
