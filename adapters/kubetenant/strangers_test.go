@@ -147,12 +147,13 @@ func streaming(send func(w http.ResponseWriter, r *http.Request)) http.HandlerFu
 
 func silence(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// bomb is a gigabyte of nothing in a megabyte.
+// bomb is 160 megabytes of nothing in a few kilobytes: more than a tenant may say
+// at once. It is made before it is needed, or its making would outlive a test.
 var bomb = sync.OnceValue(func() []byte {
 	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
+	w, _ := gzip.NewWriterLevel(&out, gzip.BestSpeed)
 	zeros := make([]byte, mib)
-	for range 1024 {
+	for range 160 {
 		_, _ = w.Write(zeros)
 	}
 	_ = w.Close()
@@ -181,6 +182,7 @@ func lists(h http.HandlerFunc) func() *fake { return func() *fake { return &fake
 func watches(h http.HandlerFunc) func() *fake { return func() *fake { return &fake{watch: h} } }
 
 func strangers(elsewhere string) map[string]stranger {
+	nothing := bomb()
 	const lost, refused = "cluster_unreachable", "cluster_access_refused"
 	const blind = "-" // read as a list of nothing, which it might as well be
 	later := func(w http.ResponseWriter, r *http.Request) {
@@ -211,7 +213,7 @@ func strangers(elsewhere string) map[string]stranger {
 		"broken protobuf": {lists(func(w http.ResponseWriter, _ *http.Request) { answer(w, []byte("k8s\x00\xff\xff\xff\xff")) }), lost, 0},
 		"a gzip bomb": {lists(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
-			answer(w, bomb())
+			answer(w, nothing)
 		}), lost, 0},
 		"an endless list": {lists(func(w http.ResponseWriter, r *http.Request) { pour(w, r, bytes.Repeat([]byte("x"), 1<<16)) }), lost, 0},
 		"endless pages":   {lists(func(w http.ResponseWriter, _ *http.Request) { answer(w, nodeList("more")) }), lost, 500},
