@@ -2,12 +2,14 @@ package httpapi
 
 import (
 	"container/list"
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -153,6 +155,7 @@ func (g *gate) warn(what string, from netip.Addr) {
 // note follows what http.Server says of a connection.
 func (g *gate) note(c net.Conn, state http.ConnState) {
 	if in, ok := c.(*guarded); ok && (state == http.StateIdle || state == http.StateActive) {
+		in.handled.Store(false)
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.forget(in)
@@ -193,6 +196,25 @@ type guarded struct {
 
 	idle *list.Element // its place among the idle; of the gate's lock
 	left bool          // likewise
+
+	handled atomic.Bool // a handler has been given the request: the answer is its own
+}
+
+type connKey struct{}
+
+// known lets handlers' requests tell which connection they came by.
+func known(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// handled is h, and its answers are left as they are.
+func handled(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(connKey{}).(*guarded); ok {
+			c.handled.Store(true)
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // Close makes room for another.
@@ -212,6 +234,9 @@ func (c *guarded) CloseWrite() error {
 
 // Write mends the answers that net/http gives by itself.
 func (c *guarded) Write(b []byte) (int, error) {
+	if c.handled.Load() {
+		return c.Conn.Write(b)
+	}
 	mended, ok := mend(b)
 	if !ok {
 		return c.Conn.Write(b)

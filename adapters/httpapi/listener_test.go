@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,30 @@ func TestWhatIsNoRequestIsAnsweredLikeAnyOther(t *testing.T) {
 			(err != nil || r.Header.Get("Content-Type") != "application/problem+json" || slices.Contains([]string{p.Type, p.Title, p.Detail, p.Code}, "") || !strings.HasSuffix(p.Instance, r.Header.Get("X-Request-Id"))) {
 			t.Errorf("%s: %v is no problem: %s", a.what, r.Header, body)
 		}
+	}
+}
+
+// TestMendLeavesWhatAHandlerWrites as it is, even where it looks like an answer
+// of net/http; and what comes after it on the connection is mended again.
+func TestMendLeavesWhatAHandlerWrites(t *testing.T) {
+	t.Parallel()
+	const begins = "HTTP/1.1 400 Bad Request\r\n\r\n"
+	want := begins + strings.Repeat("x", 64<<10)
+	addr := listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(want)))
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		_, _ = io.WriteString(w, want)
+	}), httpapi.Limits{})
+	l := dial(t, addr)
+	for range 2 {
+		if _, body, err := l.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n").hear(); err != nil || body != want {
+			t.Fatalf("%v: %d bytes, %.100q", err, len(body), body)
+		}
+	}
+	r, body, err := l.say("rubbish\r\n\r\n").hear()
+	if err != nil || r.StatusCode != 400 || r.Header.Get("X-Request-Id") == "" {
+		t.Errorf("%v %v %s", err, r, body)
 	}
 }
 

@@ -29,15 +29,14 @@ const (
 )
 
 // mend makes a problem document of an answer that net/http made by itself, and
-// reports false of any other: those have an X-Request-Id.
+// reports false of any other.
 func mend(b []byte) ([]byte, bool) {
 	if !bytes.HasPrefix(b, []byte(statusLine)) || len(b) < len(statusLine)+3 {
 		return nil, false
 	}
 	status := string(b[len(statusLine) : len(statusLine)+3])
 	is, ok := broken[status]
-	header, _, whole := bytes.Cut(b, []byte(headerEnd))
-	if !ok || !whole || bytes.Contains(header, []byte("\r\nX-Request-Id: ")) {
+	if !ok || !bytes.Contains(b, []byte(headerEnd)) {
 		return nil, false
 	}
 	n, _ := strconv.Atoi(status)

@@ -52,7 +52,8 @@ func NewServer(h http.Handler, log *slog.Logger, limits Limits) *HTTPServer {
 	l := limits.withDefaults()
 	g := newGate(l, log)
 	return &HTTPServer{gate: g, Server: &http.Server{
-		Handler:           h,
+		Handler:           handled(h),
+		ConnContext:       known,
 		ReadHeaderTimeout: l.Header,
 		ReadTimeout:       l.Read,
 		WriteTimeout:      l.Write,
