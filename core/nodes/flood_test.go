@@ -177,6 +177,26 @@ func TestAMachineWhoseJoinWasLeftUnsaidIsInTheAuditLater(t *testing.T) {
 	}
 }
 
+// The next news of the machine must not hide that it joined.
+func TestAJoinLeftUnsaidIsToldWithTheNextNews(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range 15 {
+		w.saw(t, machine("w1", tenant.True))
+		if err := w.gone(t, "w1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.saw(t, machine("w1", tenant.True))
+	_, before := w.counts(t)
+	w.Move(5 * time.Minute)
+	w.saw(t, machine("w1", tenant.False))
+	_, after := w.counts(t)
+	if len(after) != len(before)+1 || !strings.HasPrefix(after[0], "The machine w1 joined") || unsaid(after[:1]) == 0 {
+		t.Errorf("%d entries, then %d, the last %q", len(before), len(after), after[0])
+	}
+}
+
 func TestNodesMadeAndDeletedInALoopFillNothing(t *testing.T) {
 	t.Parallel()
 	for name, of := range map[string]func(i int) string{

@@ -130,19 +130,19 @@ func (r *record) register(ctx context.Context, tx store.Tx, put []store.Node, la
 }
 
 // may asks whether something may be said of a node.
-func (r *record) may(name, before string, joined bool) (ok bool, unsaid int) {
-	s := r.once(name, func() said { return r.pace.speak(name, before, joined, r.now) })
-	return s.ok, s.unsaid
+func (r *record) may(name, before string, joined bool) said {
+	return r.once(name, func() said { return r.pace.speak(name, before, joined, r.now) })
 }
 
 // tell writes the history of a machine that joined, of a change of status, or
-// of both.
+// of both. A join that was left unsaid is on record with the next thing said.
 func (r *record) tell(was, n store.Node, joined bool, why string) {
-	ok, unsaid := r.may(n.Name, was.Status, joined)
-	if !ok {
+	s := r.may(n.Name, was.Status, joined)
+	if !s.ok {
 		return
 	}
-	if joined {
+	unsaid := s.unsaid
+	if joined || s.joined {
 		r.history(n, EventJoined, "", "", "The machine joined the cluster."+more(unsaid))
 		r.note(n, "joined", "The machine "+n.Name+" joined the cluster "+r.t.cluster.Name+"."+more(unsaid))
 		unsaid = 0
@@ -189,12 +189,12 @@ func (r *record) left(n store.Node, deleters map[id.Node]actor.Actor) {
 		r.audit = append(r.audit, r.t.journal.Entry(who, deletedBy(r.t.cluster, n)))
 		return
 	}
-	ok, unsaid := r.may(n.Name, n.Status, false)
-	if !ok {
+	s := r.may(n.Name, n.Status, false)
+	if !s.ok {
 		return
 	}
-	r.history(n, EventDeleted, n.Status, "", "The node was removed from the cluster."+more(unsaid))
-	r.note(n, "deleted", "The node "+n.Name+" was removed from the cluster "+r.t.cluster.Name+"."+more(unsaid))
+	r.history(n, EventDeleted, n.Status, "", "The node was removed from the cluster."+more(s.unsaid))
+	r.note(n, "deleted", "The node "+n.Name+" was removed from the cluster "+r.t.cluster.Name+"."+more(s.unsaid))
 }
 
 func (r *record) history(n store.Node, e EventType, before, after, message string) {
