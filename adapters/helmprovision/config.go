@@ -1,0 +1,105 @@
+package helmprovision
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kubebyon/kubebyon/ports/provision"
+)
+
+// What is installed when the Config does not say otherwise.
+const (
+	DefaultChart        = "vcluster"
+	DefaultChartRepo    = "https://charts.loft.sh"
+	DefaultChartVersion = "0.36.1"
+)
+
+// Config says on which host cluster, with which chart, and how. Log and Now must
+// be set.
+type Config struct {
+	KubeconfigPath string // of the host cluster; empty: the cluster that this process runs in
+
+	// Chart is a name in ChartRepo, a path, or an oci:// reference. All three are
+	// the official chart's, pinned, when Chart is empty.
+	Chart        string
+	ChartRepo    string
+	ChartVersion string
+	CacheDir     string // for charts that are fetched; empty: in the user's cache folder
+	ValuesFile   string // YAML, merged under the values that this package sets; empty: none
+
+	// SharedNodes leaves privateNodes off: machines of the users' own cannot join.
+	SharedNodes bool
+	// LicenceSecret names the Secret with vCluster's licence, as NAME in each
+	// control plane's namespace or as NAMESPACE/NAME; empty: vCluster's own way.
+	LicenceSecret string
+	// PublicHost is where clients find the node ports of the host cluster; empty:
+	// a node's ExternalIP, or else its InternalIP.
+	PublicHost string
+	// Versions on offer, newest first; empty: a release of each of the minors
+	// 1.33 to 1.36.
+	Versions []provision.Version
+
+	Log *slog.Logger
+	Now func() time.Time
+
+	MaxOperations  int           // of Helm at once; 0: 4
+	RequestTimeout time.Duration // for one request to the host cluster; 0: 20 s
+	PublishTimeout time.Duration // until one that runs, but does not answer where it is published, counts as failed; 0: 2 min
+	StuckTimeout   time.Duration // until one whose pod cannot start counts as failed; 0: 2 min
+	DeleteDeadline time.Duration // for a removal; 0: 4 min
+
+	// Dial reaches published endpoints to look whether they answer; nil: by TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Log == nil || c.Now == nil {
+		return c, errors.New("helmprovision: Log and Now must be set")
+	}
+	if c.PublicHost != "" && !provision.IsHost(c.PublicHost) {
+		return c, errors.New("helmprovision: PublicHost must be a DNS name or an IP address")
+	}
+	if strings.Count(c.LicenceSecret, "/") > 1 || strings.HasPrefix(c.LicenceSecret, "/") || strings.HasSuffix(c.LicenceSecret, "/") {
+		return c, errors.New("helmprovision: LicenceSecret must be NAME or NAMESPACE/NAME")
+	}
+	if c.Chart == "" {
+		c.Chart, c.ChartRepo, c.ChartVersion = DefaultChart, cmp.Or(c.ChartRepo, DefaultChartRepo), cmp.Or(c.ChartVersion, DefaultChartVersion)
+	}
+	if c.CacheDir == "" {
+		c.CacheDir = filepath.Join(cacheHome(), "kubebyon", "charts")
+	}
+	c.Versions = slices.Clone(c.Versions)
+	if len(c.Versions) == 0 {
+		c.Versions = DefaultVersions()
+	}
+	c.MaxOperations = cmp.Or(max(c.MaxOperations, 0), 4)
+	c.RequestTimeout = cmp.Or(max(c.RequestTimeout, 0), 20*time.Second)
+	c.PublishTimeout = cmp.Or(max(c.PublishTimeout, 0), 2*time.Minute)
+	c.StuckTimeout = cmp.Or(max(c.StuckTimeout, 0), 2*time.Minute)
+	c.DeleteDeadline = cmp.Or(max(c.DeleteDeadline, 0), 4*time.Minute)
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
+	}
+	return c, nil
+}
+
+func cacheHome() string {
+	if dir, err := os.UserCacheDir(); err == nil {
+		return dir
+	}
+	return os.TempDir()
+}
+
+// DefaultVersions are those of Kubernetes that the official chart has images of
+// and upstream still mends, newest first.
+func DefaultVersions() []provision.Version {
+	return []provision.Version{{Name: "v1.36.3"}, {Name: "v1.35.7"}, {Name: "v1.34.10"}, {Name: "v1.33.14"}}
+}
