@@ -37,7 +37,7 @@ var layers = []struct{ path, ours, theirs string }{
 	{"app/apptest", "app adapters ports core", "go.uber.org/fx"},
 	{"app", "core ports adapters/httpapi", "go.uber.org/fx go.uber.org/dig github.com/danielgtaylor/huma/v2"},
 	{"openapi", "app adapters/httpapi", "*"},
-	{"cmd", "app adapters/httpapi core/kernel ports/store", "*"},
+	{"cmd", "app adapters/httpapi core/kernel ports/store cmd/process cmd/settings", "*"},
 }
 
 // homes name the only places where a library may be imported, so that giving
@@ -117,6 +117,8 @@ func TestEveryRuleCanFail(t *testing.T) {
 		{"openapi/generate.go", "adapters/bunstore", "openapi imports adapters/bunstore"},
 		{"cmd/kubebyon/main.go", "app/standard github.com/spf13/cobra", ""},
 		{"cmd/kubebyon/main.go", "adapters/bunstore", "cmd/kubebyon imports adapters/bunstore"},
+		{"cmd/kubebyon-worker/main.go", "cmd/settings cmd/process", ""},
+		{"cmd/kubebyon-worker/main.go", "cmd/kubebyon", "cmd/kubebyon-worker imports cmd/kubebyon"},
 		{"tools/tool.go", "", "tools is in no layer"},
 		{"adapters/bunstore/module.go", fx, ""},
 		{"adapters/bunstore/store.go", fx, "go.uber.org/fx outside module.go"},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/app/dev"
 	"github.com/kubebyon/kubebyon/app/offline"
+	"github.com/kubebyon/kubebyon/cmd/settings"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -22,7 +23,7 @@ import (
 
 // databaseFlags say which installation a command is about.
 type databaseFlags struct {
-	log      logFlags
+	log      settings.Log
 	dataDir  string
 	database string
 }
@@ -30,7 +31,7 @@ type databaseFlags struct {
 func (d *databaseFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&d.dataDir, "data-dir", "", "data folder of kubebyon dev; empty: the database URL, else ./data")
 	fs.StringVar(&d.database, "database-url", "", "postgres://… or sqlite:PATH (secret)")
-	d.log.register(fs)
+	d.log.Register(fs)
 }
 
 func (d *databaseFlags) url() (string, error) {
@@ -58,7 +59,7 @@ func (d *databaseFlags) accounts(cmd *cobra.Command, do func(*offline.Accounts) 
 	if err != nil {
 		return err
 	}
-	a, err := offline.OpenAccounts(cmd.Context(), url, d.log.logger(os.Stderr))
+	a, err := offline.OpenAccounts(cmd.Context(), url, d.log.Logger(os.Stderr))
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (d *databaseFlags) accounts(cmd *cobra.Command, do func(*offline.Accounts) 
 }
 
 func adminCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "admin", Short: "Administer accounts, also while a server runs", Args: noArguments}
+	cmd := &cobra.Command{Use: "admin", Short: "Administer accounts, also while a server runs", Args: settings.NoArguments}
 	cmd.AddCommand(adminCreate(), adminReset(), adminList())
 	return cmd
 }
@@ -76,7 +77,7 @@ func adminCreate() *cobra.Command {
 	var email, name, role string
 	var fromStdin bool
 	cmd := &cobra.Command{
-		Use: "create", Short: "Make an account", Args: noArguments,
+		Use: "create", Short: "Make an account", Args: settings.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return d.accounts(cmd, func(people *offline.Accounts) error {
 				password, made, err := choosePassword(cmd.InOrStdin(), people, fromStdin)
@@ -94,10 +95,10 @@ func adminCreate() *cobra.Command {
 	fs := cmd.Flags()
 	fs.StringVar(&email, "email", "", "address to sign in with")
 	fs.StringVar(&name, "name", "", "name to show; empty: from the address")
-	fs.Var(oneOf(&role, "admin", "admin", "operator", "user"), "role", "admin, operator or user")
+	fs.Var(settings.OneOf(&role, "admin", "admin", "operator", "user"), "role", "admin, operator or user")
 	fs.BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input; else one is made and printed once")
 	d.register(fs)
-	return required(withEnvironment(cmd), "email")
+	return settings.Required(settings.WithEnvironment(cmd), "email")
 }
 
 func adminReset() *cobra.Command {
@@ -105,7 +106,7 @@ func adminReset() *cobra.Command {
 	var email string
 	var fromStdin bool
 	cmd := &cobra.Command{
-		Use: "reset", Short: "Give an account a new password and end its sessions", Args: noArguments,
+		Use: "reset", Short: "Give an account a new password and end its sessions", Args: settings.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return d.accounts(cmd, func(people *offline.Accounts) error {
 				password, made, err := choosePassword(cmd.InOrStdin(), people, fromStdin)
@@ -124,22 +125,7 @@ func adminReset() *cobra.Command {
 	fs.StringVar(&email, "email", "", "address of the account")
 	fs.BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input; else one is made and printed once")
 	d.register(fs)
-	return required(withEnvironment(cmd), "email")
-}
-
-// required is cobra's, but a value from the environment counts.
-func required(cmd *cobra.Command, flag string) *cobra.Command {
-	before := cmd.PreRunE
-	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
-		if err := before(cmd, args); err != nil {
-			return err
-		}
-		if !cmd.Flags().Changed(flag) {
-			return fmt.Errorf("--%s is required", flag)
-		}
-		return nil
-	}
-	return cmd
+	return settings.Required(settings.WithEnvironment(cmd), "email")
 }
 
 const maxPasswordLine = 4096
@@ -168,7 +154,7 @@ func report(out io.Writer, done string, password secret.Text, made bool) error {
 func adminList() *cobra.Command {
 	var d databaseFlags
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the accounts", Args: noArguments,
+		Use: "list", Short: "List the accounts", Args: settings.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return d.accounts(cmd, func(people *offline.Accounts) error {
 				return listAccounts(cmd, people)
@@ -176,7 +162,7 @@ func adminList() *cobra.Command {
 		},
 	}
 	d.register(cmd.Flags())
-	return withEnvironment(cmd)
+	return settings.WithEnvironment(cmd)
 }
 
 func listAccounts(cmd *cobra.Command, people *offline.Accounts) error {
@@ -196,13 +182,13 @@ func listAccounts(cmd *cobra.Command, people *offline.Accounts) error {
 func migrateCommand() *cobra.Command {
 	var d databaseFlags
 	cmd := &cobra.Command{
-		Use: "migrate", Short: "Bring the database to this program's schema; a server does so itself when it starts", Args: noArguments,
+		Use: "migrate", Short: "Bring the database to this program's schema; a server does so itself when it starts", Args: settings.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			url, err := d.url()
 			if err != nil {
 				return err
 			}
-			v, err := offline.Migrate(cmd.Context(), url, d.log.logger(os.Stderr))
+			v, err := offline.Migrate(cmd.Context(), url, d.log.Logger(os.Stderr))
 			if err != nil {
 				return err
 			}
@@ -211,5 +197,5 @@ func migrateCommand() *cobra.Command {
 		},
 	}
 	d.register(cmd.Flags())
-	return withEnvironment(cmd)
+	return settings.WithEnvironment(cmd)
 }

@@ -17,14 +17,16 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/app"
 	"github.com/kubebyon/kubebyon/app/dev"
+	"github.com/kubebyon/kubebyon/cmd/process"
+	"github.com/kubebyon/kubebyon/cmd/settings"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 )
 
 // devOptions are the flags of kubebyon dev.
 type devOptions struct {
-	log        logFlags
-	http       httpFlags
-	jobs       jobFlags
+	log        settings.Log
+	http       settings.HTTP
+	jobs       settings.Jobs
 	dataDir    string
 	database   string
 	secretKey  string
@@ -43,7 +45,7 @@ func devCommand() *cobra.Command {
 		Long: `Run the whole platform on this machine: SQLite, messages inside the process,
 and real Kubernetes control planes as child processes. All state is in the data
 folder and survives a restart.`,
-		Args: noArguments,
+		Args: settings.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context(), cmd.OutOrStdout()) },
 	}
 	fs := cmd.Flags()
@@ -55,10 +57,10 @@ folder and survives a restart.`,
 	fs.StringVar(&o.planeHost, "plane-host", "127.0.0.1", "the name or address under which clients and machines find the control planes")
 	fs.StringVar(&o.adminEmail, "admin-email", "", "address of the first administrator; empty: admin@kubebyon.local")
 	fs.StringVar(&o.adminPass, "admin-password", "", "password of the first administrator; empty: one is made and shown once (secret)")
-	o.http.register(fs, "127.0.0.1:8080")
-	o.jobs.register(fs)
-	o.log.register(fs)
-	return withEnvironment(cmd)
+	o.http.Register(fs, "127.0.0.1:8080")
+	o.jobs.Register(fs)
+	o.log.Register(fs)
+	return settings.WithEnvironment(cmd)
 }
 
 // defaultLocalplane is beside this program, where make build leaves it.
@@ -73,20 +75,20 @@ func defaultLocalplane() string {
 const stopTimeout = 60 * time.Second
 
 func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
-	log := o.log.logger(os.Stderr)
+	log := o.log.Logger(os.Stderr)
 	release, err := dev.Prepare(o.dataDir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	metrics, err := o.http.serveMetrics(ctx, log)
+	metrics, err := process.ServeMetrics(ctx, log, o.http.MetricsAddr, version, o.http.Limits())
 	if err != nil {
 		return err
 	}
-	defer metrics.stop()
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.http.addr)
+	defer metrics.Stop()
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.http.Addr)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w; name another address with --http-addr", o.http.addr, err)
+		return fmt.Errorf("listen on %s: %w; name another address with --http-addr", o.http.Addr, err)
 	}
 	hello := &greeting{out: out, url: "http://" + listener.Addr().String(), dataDir: o.dataDir, email: o.adminEmail}
 	a, err := o.build(log, hello, metrics)
@@ -101,10 +103,10 @@ func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
 	if err := a.Start(ctx); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return serve(ctx, log, a, httpapi.NewServer(a.Handler, log, o.http.limits()), listener, hello.print)
+	return serve(ctx, log, a, httpapi.NewServer(a.Handler, log, o.http.Limits()), listener, hello.print)
 }
 
-func (o *devOptions) build(log *slog.Logger, hello *greeting, m *metricsServer) (*app.App, error) {
+func (o *devOptions) build(log *slog.Logger, hello *greeting, m *process.Metrics) (*app.App, error) {
 	modules, err := dev.Modules(dev.Config{
 		DataDir: o.dataDir, DatabaseURL: o.database, SecretKey: secret.New(o.secretKey),
 		Localplane: o.localplane, PlaneBind: o.planeBind, PlaneHost: o.planeHost, Log: log, Now: time.Now,
@@ -113,10 +115,10 @@ func (o *devOptions) build(log *slog.Logger, hello *greeting, m *metricsServer) 
 		return nil, err
 	}
 	conf := app.Config{
-		Log: log, Name: "dev", HTTP: o.http.config("dev", m),
+		Log: log, Name: "dev", HTTP: o.http.Config(build().API("dev"), m.Observe()),
 		FirstAdmin: app.FirstAdmin{Email: o.adminEmail, Password: secret.New(o.adminPass), HandOver: hello.keepPassword},
 	}
-	o.jobs.apply(&conf)
+	o.jobs.Apply(&conf)
 	return app.New(conf, modules)
 }
 

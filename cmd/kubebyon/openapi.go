@@ -7,12 +7,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/cmd/settings"
 )
 
 func openapiCommand() *cobra.Command {
 	var format, release, output string
 	cmd := &cobra.Command{
-		Use: "openapi", Short: "Print the API's OpenAPI document", Args: noArguments,
+		Use: "openapi", Short: "Print the API's OpenAPI document", Args: settings.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			doc, err := app.Document(release, format)
 			if err != nil {
@@ -28,8 +29,8 @@ func openapiCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().Var(oneOf(&format, "yaml", "yaml", "json"), "format", "yaml or json")
-	cmd.Flags().Var(oneOf(&release, "3.1", "3.1", "3.0"), "openapi", "3.1, or 3.0 for generators that need it")
+	cmd.Flags().Var(settings.OneOf(&format, "yaml", "yaml", "json"), "format", "yaml or json")
+	cmd.Flags().Var(settings.OneOf(&release, "3.1", "3.1", "3.0"), "openapi", "3.1, or 3.0 for generators that need it")
 	cmd.Flags().StringVar(&output, "output", "", "the file to write; empty: standard output")
 	return cmd
 }

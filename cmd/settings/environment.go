@@ -1,4 +1,7 @@
-package main
+// Package settings is how KubeBYON's programs are told what to do: flags, each
+// of which the environment may set too, with checks whose errors name the flag
+// or the variable and never repeat a secret.
+package settings
 
 import (
 	"errors"
@@ -75,8 +78,9 @@ func withoutPath(err error) error {
 	return err
 }
 
-// withEnvironment shows in the help which variable sets each flag.
-func withEnvironment(cmd *cobra.Command) *cobra.Command {
+// WithEnvironment lets the environment set the flags of cmd that were not given,
+// and shows in the help which variable sets which.
+func WithEnvironment(cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if f.Name != "help" {
 			f.Usage = "[" + envName(f.Name) + "] " + f.Usage

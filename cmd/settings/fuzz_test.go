@@ -1,4 +1,4 @@
-package main
+package settings
 
 import (
 	"log/slog"
@@ -11,6 +11,13 @@ import (
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
 )
+
+// all are the settings that both the server and kubebyon dev have.
+type all struct {
+	http HTTP
+	jobs Jobs
+	log  Log
+}
 
 // FuzzSettings: a setting is refused without its text, or taken, shown, and
 // then taken again as it was shown; and what all of them together say is a
@@ -27,11 +34,11 @@ func FuzzSettings(f *testing.F) {
 			"http-addr", "metrics-addr", "public-base-url", "join-base-url", "node-mirror", "cors-allowed-origins", "trusted-proxy-cidrs", "max-connections",
 			"join-rate-limit-burst", "auth-rate-limit-window-seconds", "worker-concurrency", "log-level", "log-format",
 		} {
-			o := new(devOptions)
+			o := new(all)
 			fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-			o.http.register(fs, ":8080")
-			o.jobs.register(fs)
-			o.log.register(fs)
+			o.http.Register(fs, ":8080")
+			o.jobs.Register(fs)
+			o.log.Register(fs)
 			flag := fs.Lookup(name)
 			if err := flag.Value.Set(text); err != nil {
 				continue
@@ -44,7 +51,7 @@ func FuzzSettings(f *testing.F) {
 			if kind := flag.Value.Type(); text == "" || (kind != "url" && kind != "origins") {
 				continue // to make a server takes long, and it looks at these
 			}
-			if _, err := httpapi.New(withoutLog(o.http.config("dev", nil)), httpapi.Services{}); err != nil {
+			if _, err := httpapi.New(withoutLog(o.http.Config(httpapi.Version{}, nil)), httpapi.Services{}); err != nil {
 				t.Errorf("%s %q was taken, and the server does not start with it: %v", name, text, err)
 			}
 		}
@@ -57,14 +64,14 @@ func withoutLog(c httpapi.Config) httpapi.Config {
 	return c
 }
 
-func checkSettings(t *testing.T, o *devOptions) {
+func checkSettings(t *testing.T, o *all) {
 	t.Helper()
 	for _, n := range []int{o.http.connections, o.http.join.burst, o.http.auth.window, o.jobs.concurrency} {
 		if n < 1 || n > 1_000_000_000 {
 			t.Errorf("a number is %d", n)
 		}
 	}
-	for _, addr := range []string{o.http.addr, o.http.metricsAddr} {
+	for _, addr := range []string{o.http.Addr, o.http.MetricsAddr} {
 		if _, _, err := net.SplitHostPort(addr); addr != "" && err != nil {
 			t.Errorf("the address is %q", addr)
 		}

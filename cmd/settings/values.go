@@ -1,4 +1,4 @@
-package main
+package settings
 
 import (
 	"errors"
@@ -31,8 +31,8 @@ func (c *checked) Set(text string) error {
 	return nil
 }
 
-// count registers a flag that is a whole number of at least one.
-func count(fs *pflag.FlagSet, value *int, name string, first int, usage string) {
+// Count registers a flag that is a whole number of at least one.
+func Count(fs *pflag.FlagSet, value *int, name string, first int, usage string) {
 	*value = first
 	fs.Var(&checked{text: strconv.Itoa(first), named: "number", set: func(text string) error {
 		n, err := strconv.Atoi(text)
@@ -44,8 +44,8 @@ func count(fs *pflag.FlagSet, value *int, name string, first int, usage string) 
 	}}, name, usage)
 }
 
-// address registers a flag that says where to listen.
-func address(fs *pflag.FlagSet, value *string, name, first, usage string) {
+// Address registers a flag that says where to listen.
+func Address(fs *pflag.FlagSet, value *string, name, first, usage string) {
 	*value = first
 	fs.Var(&checked{text: first, named: "host:port", set: func(text string) error {
 		if _, port, err := net.SplitHostPort(text); text != "" && (err != nil || !isPort(port)) {
@@ -61,9 +61,9 @@ func isPort(text string) bool {
 	return err == nil && n >= 0 && n <= 65535
 }
 
-// baseURL registers a flag that is the beginning of URLs. They end up in shell
+// BaseURL registers a flag that is the beginning of URLs. They end up in shell
 // commands, so characters that mean something there are refused.
-func baseURL(fs *pflag.FlagSet, value *string, name, usage string) {
+func BaseURL(fs *pflag.FlagSet, value *string, name, usage string) {
 	fs.Var(&checked{named: "url", set: func(text string) error {
 		if text != "" && !joinscript.IsURL(text) {
 			return errors.New("must be like https://kubebyon.example.com")

@@ -1,4 +1,4 @@
-package main
+package settings
 
 import (
 	"errors"
@@ -15,24 +15,25 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// logFlags say how to log. Every command has them.
-type logFlags struct {
+// Log says how to log. Every command has it.
+type Log struct {
 	level  slog.Level
 	format string
 }
 
-func (l *logFlags) register(fs *pflag.FlagSet) {
+// Register adds the flags.
+func (l *Log) Register(fs *pflag.FlagSet) {
 	fs.Var(&checked{text: l.level.String(), named: "level", set: func(text string) error {
 		if l.level.UnmarshalText([]byte(text)) != nil { // its own error repeats the text
 			return errors.New("must be debug, info, warn or error")
 		}
 		return nil
 	}}, "log-level", "debug, info, warn or error")
-	fs.Var(oneOf(&l.format, "auto", "auto", "text", "json"), "log-format", "text, json, or auto: text on a terminal, else json")
+	fs.Var(OneOf(&l.format, "auto", "auto", "text", "json"), "log-format", "text, json, or auto: text on a terminal, else json")
 }
 
-// logger writes lines for people on a terminal, JSON for machines elsewhere.
-func (l *logFlags) logger(to *os.File) *slog.Logger {
+// Logger writes lines for people on a terminal, JSON for machines elsewhere.
+func (l *Log) Logger(to *os.File) *slog.Logger {
 	terminal := isatty.IsTerminal(to.Fd())
 	if l.format == "text" || (l.format == "auto" && terminal) {
 		return slog.New(tint.NewTextHandler(to, &tint.Options{Level: l.level, TimeFormat: time.TimeOnly, NoColor: !terminal}))
@@ -46,7 +47,8 @@ type choice struct {
 	allowed []string
 }
 
-func oneOf(value *string, first string, allowed ...string) *choice {
+// OneOf registers nothing yet: it is a flag whose value is one of some words.
+func OneOf(value *string, first string, allowed ...string) *choice {
 	*value = first
 	return &choice{value, allowed}
 }
