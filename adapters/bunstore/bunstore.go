@@ -104,6 +104,8 @@ type spelling struct {
 	skipLocked  string // ends a SELECT that locks its rows, and passes by what others have locked
 	claimOutbox string // returns whether this transaction may publish
 	nextNumber  string // returns a cluster number that was never used
+	rowID       string // names a row of any table until it is changed
+	stepOf      string // of a step in seconds: where the step begins that the time in the column at lies in
 	contains    string // of a text: whether search_text has it in it
 	// search leaves the rows that have a text in their search_text, found with an
 	// index where there is one for so short a text.
@@ -321,3 +323,5 @@ func (t tx) Outbox() store.Outbox         { return outbox{t.u} }
 func (t tx) Replies() store.Replies       { return replies{t.u} }
 func (t tx) Leases() store.Leases         { return leases{t.u} }
 func (t tx) Facts() store.Facts           { return facts{t.u} }
+
+func (t tx) ControlPlaneSamples() store.ControlPlaneSamples { return samples{t.u} }

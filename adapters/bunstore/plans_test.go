@@ -36,6 +36,7 @@ var mayScan = []struct{ shape, why string }{ //nolint:gochecknoglobals // a cons
 // mayScanFile is what more SQLite may do.
 var mayScanFile = []struct{ shape, why string }{ //nolint:gochecknoglobals // a constant
 	{`^SELECT j\.\* FROM jobs AS j WHERE`, "the jobs that are not done, of which there are few, have an index"},
+	{`^SELECT at / \(\? \* \?\) \* \(\? \* \?\) AS step`, "a history groups what one index finds of one cluster: no index knows how long its steps are"},
 	{`^INSERT INTO "users"`, "SQLite would look for clusters without an owner, had their check been put off"},
 	{`instr\(.*\.search_text, \?\) > 0 AND \(\w\.id < \?\)`, "a search for one or two characters, which SQLite has no index for"},
 }
@@ -251,7 +252,7 @@ func explainFile(t *testing.T, s *Store, query string) (steps []string) {
 	return steps
 }
 
-var ofLarge = regexp.MustCompile(`^SCAN (c|n|e|a|o|j|t|s|u|m|r|l|h|clusters|nodes|node_events|audit_events|operations|jobs|tokens|sessions|users|api_keys|outbox|replies|leases|node_totals|search_texts)\b`)
+var ofLarge = regexp.MustCompile(`^SCAN (c|n|e|a|o|j|t|s|u|m|r|l|h|p|control_plane_samples|clusters|nodes|node_events|audit_events|operations|jobs|tokens|sessions|users|api_keys|outbox|replies|leases|node_totals|search_texts)\b`)
 
 // walkable are the lists of everything: they follow an index for one page. No
 // other condition is in them that rows could fail to meet, except that deleted
@@ -321,6 +322,7 @@ func walk(t *testing.T, s *Store, g grown) []string {
 	w.nodes()
 	w.audit()
 	w.upkeep()
+	w.samples()
 	var out []string
 	for q := range r.seen {
 		out = append(out, q)
@@ -535,6 +537,31 @@ func (w walker) audit() {
 				}
 			}
 		}
+	}
+}
+
+func (w walker) samples() {
+	for _, scope := range w.scopes() {
+		for _, step := range []time.Duration{time.Minute, 30 * time.Minute} {
+			w.try("samples", func(ctx context.Context, tx store.Tx) error {
+				_, err := tx.ControlPlaneSamples().Steps(ctx, scope, w.cluster(2), later.Add(-336*step), later, step)
+				return err
+			})
+		}
+	}
+	w.try("samples", func(ctx context.Context, tx store.Tx) error {
+		fresh := store.ControlPlaneSample{ClusterID: w.cluster(2), At: later, Resolution: time.Minute, Measurements: 1}
+		again := fresh
+		again.ClusterID, again.At = w.cluster(9), soon.Add(time.Minute)
+		_, err := tx.ControlPlaneSamples().Append(ctx, fresh, again)
+		return err
+	})
+	for _, before := range []time.Time{soon, later, soon.Add(-23 * time.Hour), soon.Add(-48 * time.Hour)} {
+		w.try("samples", func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.ControlPlaneSamples().Thin(ctx, time.Minute, 15*time.Minute, before, 100)
+			_, err2 := tx.ControlPlaneSamples().DeleteOlderThan(ctx, 15*time.Minute, before, 500)
+			return errors.Join(err, err2)
+		})
 	}
 }
 

@@ -185,6 +185,8 @@ func (postgres) sql() spelling {
 		// Of this schema's outbox only: a database may hold several.
 		claimOutbox: "SELECT pg_try_advisory_xact_lock('outbox'::regclass::oid::bigint)",
 		nextNumber:  "SELECT nextval('cluster_numbers')",
+		rowID:       "ctid",
+		stepOf:      "to_timestamp((floor(extract(epoch FROM at) / ?0) * ?0)::double precision)",
 		contains:    "strpos(?TableAlias.search_text, ?) > 0",
 		search:      searchPostgres,
 		hasVersions: "SELECT to_regclass('goose_db_version') IS NOT NULL",

@@ -34,6 +34,7 @@ type keptRecords struct {
 	Replies    []store.Reply
 	Leases     []keptLease
 	Facts      map[string][]byte
+	Samples    []store.ControlPlaneSample
 }
 
 // keptLease is told by the table: not every program's port could.
@@ -102,6 +103,11 @@ func (r *keptRecords) addWork(live id.Cluster, ann id.User, later time.Time) {
 		{ID: keptID[id.JobKind](1), ClusterID: live, OperationID: done, Type: "create", Status: "succeeded", AttemptCount: 2, PublishedAt: &keptAt, NotBefore: keptAt, WorkerID: "dev/0", LastError: "once", StartedAt: &keptAt, FinishedAt: &later, CreatedAt: keptAt, UpdatedAt: later},
 		{ID: keptID[id.JobKind](2), ClusterID: live, OperationID: open, Type: "update", Status: store.JobPending, NotBefore: later, CreatedAt: later, UpdatedAt: later},
 	}
+	minute := keptAt.Truncate(time.Minute)
+	r.Samples = []store.ControlPlaneSample{
+		{ClusterID: live, At: minute.Truncate(15 * time.Minute).Add(-time.Hour), Resolution: 15 * time.Minute, Measurements: 14, CPUMilli: 1400, MemoryMiB: 4200, PodsReady: 13, PodsTotal: 14},
+		{ClusterID: live, At: minute, Resolution: time.Minute, Measurements: 1, CPUMilli: 123, MemoryMiB: 305, PodsReady: 1, PodsTotal: 2},
+	}
 	node := keptID[id.NodeKind](1)
 	r.Tokens = []store.Token{
 		{ID: keptID[id.TokenKind](1), ClusterID: live, ValueHash: []byte("token 1"), DisplayPrefix: "kbt_ab", BootstrapID: "abcdef", BootstrapSecretName: "bootstrap-token-abcdef", Status: "used", ClaimedNodeName: "worker-1", ClaimedKeyHash: "sha256:00", CreatedByUserID: ann, UsedByNodeID: node, ExpiresAt: later, CreatedAt: keptAt, UsedAt: &later},
@@ -137,6 +143,7 @@ func (r keptRecords) keep(t testing.TB, s *Store) {
 			_, err := tx.Leases().Acquire(ctx, []string{v.Name}, v.Holder, keptAt, keptAt.Add(time.Hour))
 			return err
 		})
+		each(t, r.Samples, func(v store.ControlPlaneSample) error { _, err := tx.ControlPlaneSamples().Append(ctx, v); return err })
 		return tx.Facts().Set(ctx, "secret-key-check", r.Facts["secret-key-check"])
 	})
 	if err != nil {
@@ -187,6 +194,10 @@ func readRecords(t testing.TB, s *Store, known keptRecords) (r keptRecords) {
 		for _, v := range known.Replies {
 			got, err := tx.Replies().Get(ctx, v.ReplyKey)
 			r.Replies = append(r.Replies, must(got, err))
+		}
+		for _, v := range known.Samples {
+			got, err := tx.ControlPlaneSamples().Steps(ctx, all, v.ClusterID, v.At, v.At.Add(v.Resolution), v.Resolution)
+			r.Samples = append(r.Samples, must(got, err)...)
 		}
 		r.Facts = map[string][]byte{}
 		for name := range known.Facts {

@@ -86,7 +86,7 @@ func (f filling) upkeep() []string {
 // large are the tables that grow with what the platform is used for.
 var large = []string{ //nolint:gochecknoglobals // a constant
 	"clusters", "nodes", "node_events", "audit_events", "operations", "jobs", "tokens", "sessions", "users", "api_keys",
-	"outbox", "replies", "leases", "node_totals",
+	"outbox", "replies", "leases", "node_totals", "control_plane_samples",
 }
 
 // rows inserts n rows into a table; values are of i, which counts from 0.
@@ -109,6 +109,13 @@ func (f filling) spell(sql string) string {
 		words = []string{"NOW", "1776930600000", "BYTES", "BLOB"}
 	}
 	return strings.NewReplacer(words...).Replace(sql)
+}
+
+func (f filling) minutesAgo(n string) string {
+	if f.file {
+		return "NOW - 60000 * (" + n + ")"
+	}
+	return "NOW - interval '1 minute' * (" + n + ")"
 }
 
 func (f filling) id(prefix, n string) string {
@@ -207,6 +214,16 @@ func (f filling) statements() []string {
 		f.rows("replies", f.clusters, map[string]string{
 			"user_id": f.id("usr", "i"), "operation": text("createCluster"), "key": "'k' || i", "request_hash": "CAST('h' AS BYTES)", "sealed": "CAST('h' AS BYTES)", "created_at": "NOW",
 		}, "true"),
+		// Of four clusters all that is kept, and of the others the last minutes.
+		f.rows("control_plane_samples", 4*(24*60+29*24*4), map[string]string{
+			"cluster_id": f.id("cl", "i % 4"), "at": f.minutesAgo("CASE WHEN i / 4 < 1440 THEN i / 4 ELSE 1455 + 15 * (i / 4 - 1440) END"),
+			"resolution_seconds": "CASE WHEN i / 4 < 1440 THEN 60 ELSE 900 END", "measurements": "CASE WHEN i / 4 < 1440 THEN 1 ELSE 15 END",
+			"cpu_milli": "i % 500", "memory_mib": "300", "pods_ready": "1", "pods_total": "1",
+		}, "true"),
+		f.rows("control_plane_samples", f.clusters*3, map[string]string{
+			"cluster_id": f.id("cl", "i / 3"), "at": f.minutesAgo("i % 3"), "resolution_seconds": "60", "measurements": "1",
+			"cpu_milli": "i % 500", "memory_mib": "300", "pods_ready": "1", "pods_total": "1",
+		}, "i / 3 >= 4"),
 		f.rows("leases", f.clusters, map[string]string{"name": "'watch/' || i", "holder": text("p"), "held_until": "NOW"}, "true"),
 	}
 }

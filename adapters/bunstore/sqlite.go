@@ -220,6 +220,8 @@ func (sqliteFile) sql() spelling {
 		ping:        "PRAGMA schema_version",
 		claimOutbox: "SELECT 1", // there is one transaction at a time
 		nextNumber:  "UPDATE cluster_numbers SET last = last + 1 RETURNING last",
+		rowID:       "rowid",
+		stepOf:      "at / (?0 * 1000) * (?0 * 1000)",
 		contains:    fileContains,
 		search:      searchFile,
 		hasVersions: "SELECT count(*) FROM sqlite_master WHERE name = 'goose_db_version'",

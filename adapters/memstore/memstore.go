@@ -46,6 +46,7 @@ type state struct {
 	replies    table[store.ReplyKey, store.Reply]
 	leases     table[string, lease]
 	facts      table[string, []byte]
+	samples    table[sampleKey, store.ControlPlaneSample]
 	lastNumber int64
 }
 
@@ -130,3 +131,5 @@ func (t tx) Outbox() store.Outbox         { return outbox{t.u} }
 func (t tx) Replies() store.Replies       { return replies{t.u} }
 func (t tx) Leases() store.Leases         { return leases{t.u} }
 func (t tx) Facts() store.Facts           { return facts{t.u} }
+
+func (t tx) ControlPlaneSamples() store.ControlPlaneSamples { return samples{t.u} }

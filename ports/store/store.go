@@ -48,6 +48,7 @@ type Tx interface {
 	Replies() Replies
 	Leases() Leases
 	Facts() Facts
+	ControlPlaneSamples() ControlPlaneSamples
 }
 
 // Scope limits what a read may see. The zero Scope sees nothing.

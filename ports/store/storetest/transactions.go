@@ -288,6 +288,8 @@ func newThings(w *world) things {
 		w.must(tx.Audit().Append(ctx, t.audit))
 		_, err := tx.Leases().Acquire(ctx, []string{"held"}, "holder", start, after(term))
 		w.must(err)
+		_, err = tx.ControlPlaneSamples().Append(ctx, sample(t.cluster, start, time.Minute))
+		w.must(err)
 		return tx.Facts().Set(ctx, "fact", []byte("fact"))
 	})
 	return t
@@ -403,6 +405,19 @@ func (t things) writes() calls {
 			return err
 		},
 		"Facts.Set": func(ctx context.Context, tx store.Tx) error { return tx.Facts().Set(ctx, "fact", []byte("x")) },
+
+		"ControlPlaneSamples.Append": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.ControlPlaneSamples().Append(ctx, sample(t.cluster, start.Add(time.Minute), time.Minute))
+			return err
+		},
+		"ControlPlaneSamples.Thin": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.ControlPlaneSamples().Thin(ctx, time.Minute, quarter, after(2*quarter), 10)
+			return err
+		},
+		"ControlPlaneSamples.DeleteOlderThan": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.ControlPlaneSamples().DeleteOlderThan(ctx, time.Minute, after(quarter), 10)
+			return err
+		},
 	}
 }
 
@@ -516,6 +531,10 @@ func (t things) reads() calls {
 			return err
 		},
 		"Facts.Get": func(ctx context.Context, tx store.Tx) error { _, err := tx.Facts().Get(ctx, "fact"); return err },
+		"ControlPlaneSamples.Steps": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.ControlPlaneSamples().Steps(ctx, all, t.cluster.ID, start, after(quarter), time.Minute)
+			return err
+		},
 	}
 }
 
@@ -547,6 +566,9 @@ func (t things) unchanged(w *world) {
 		is(w, "messages", m, join(t.message))
 		f, err := tx.Facts().Get(ctx, "fact")
 		is(w, "fact", string(f), "fact")
+		w.must(err)
+		p, err := tx.ControlPlaneSamples().Steps(ctx, store.Everyone(), t.cluster.ID, start.Add(-time.Hour), after(time.Hour), time.Second)
+		is(w, "samples", len(p), 1)
 		w.must(err)
 		for _, err := range t.newcomers(ctx, tx) {
 			if !errors.Is(err, fault.NotFound) {
