@@ -73,7 +73,7 @@ func newSite(t *testing.T, settings ...string) *site {
 }
 
 // emptySchema makes a schema of its own in the test database.
-func emptySchema(t *testing.T, settings []string) string {
+func emptySchema(t testing.TB, settings []string) string {
 	t.Helper()
 	base := os.Getenv("KUBEBYON_TEST_DATABASE_URL")
 	if base == "" {
@@ -421,7 +421,7 @@ func objects(list any) (out []object) {
 }
 
 // eventually waits for a condition and returns how long it took.
-func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) time.Duration {
+func eventually(t testing.TB, limit time.Duration, what string, ok func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for !ok() {

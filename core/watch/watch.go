@@ -50,7 +50,7 @@ func New(d Deps) (*Supervisor, error) {
 const (
 	// Takeover is how long a cluster may go unwatched after its process died.
 	Takeover = 15 * time.Second
-	lease    = 11 * time.Second
+	lease    = 10 * time.Second
 	rescan   = 3 * time.Second
 	// storePatience is how long the store may take: no longer than leaves time to notice that leases ran out.
 	storePatience = 5 * time.Second
