@@ -22,8 +22,16 @@ import (
 // times as long.
 const heartbeat = 10 * time.Second
 
-// slow is how long to wait between tries that a person has to mend.
-const slow = 30 * time.Second
+// After stubborn failures in a row that a person has to mend, the next try waits
+// for slow.
+const (
+	stubborn = 4
+	slow     = 15 * time.Second
+)
+
+// silence is what RabbitMQ waits at least before it closes the socket of whoever
+// has given a wrong password. A socket that closed earlier was just cut.
+const silence = 2 * time.Second
 
 // link keeps one connection to the broker, and makes it anew.
 type link struct {
@@ -60,20 +68,25 @@ func errStopped() error {
 // keep holds a connection until ctx ends.
 func (l *link) keep(ctx context.Context) {
 	log := l.bus.config.Log.With("connection", l.name)
-	for n := 1; ctx.Err() == nil; n++ {
+	failures, refusals := 0, 0
+	for ctx.Err() == nil {
 		conn, socket, err := l.dial(ctx)
 		if err == nil {
 			l.bus.connected.Add(1)
+			failures, refusals = 0, 0
 			log.InfoContext(ctx, "connected to RabbitMQ")
 			err = l.hold(ctx, conn, socket)
-			n = 0
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		l.set(nil, nil, explain(err))
-		wait := l.bus.config.Backoff(n + 1)
-		if n > 3 && isPermanent(err) {
+		failures++
+		wait := l.bus.config.Backoff(failures)
+		if refusals++; !isRefusal(err) {
+			refusals = 0
+		}
+		if refusals >= stubborn {
 			wait = max(wait, slow)
 		}
 		log.WarnContext(ctx, "no connection to RabbitMQ; trying again", "wait", wait, "err", err)
@@ -120,6 +133,7 @@ func (l *link) dial(ctx context.Context) (*amqp.Connection, net.Conn, error) {
 	}
 	defer context.AfterFunc(ctx, func() { _ = socket.Close() })()
 	uri := l.bus.uri
+	began := time.Now()
 	conn, err := amqp.Open(socket, amqp.Config{
 		SASL:       []amqp.Authentication{uri.PlainAuth()},
 		Vhost:      uri.Vhost,
@@ -130,9 +144,21 @@ func (l *link) dial(ctx context.Context) (*amqp.Connection, net.Conn, error) {
 	})
 	if err != nil {
 		_ = socket.Close()
-		return nil, nil, err
+		return nil, nil, l.whyNot(ctx, err, time.Since(began))
 	}
 	return conn, socket, nil
+}
+
+// whyNot corrects amqp091-go, which takes every end of a handshake for a refusal.
+func (l *link) whyNot(ctx context.Context, err error, took time.Duration) error {
+	_, said := errors.AsType[*amqp.Error](err)
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("RabbitMQ did not finish the handshake: %w", ctx.Err())
+	case said && errors.Is(err, amqp.ErrVhost), said && errors.Is(err, amqp.ErrCredentials) && took < silence:
+		return errors.New("the connection ended during the handshake")
+	}
+	return err
 }
 
 func (b *Bus) connect(ctx context.Context) (net.Conn, error) {
@@ -182,16 +208,16 @@ func explain(err error) error {
 		return said("broker_tls", "The files with certificates for RabbitMQ cannot be used: check cacertfile, certfile and keyfile of its URL.")
 	case isCert:
 		return said("broker_tls", "RabbitMQ's certificate is not trusted: give the right cacertfile in its URL.")
-	case errors.Is(err, amqp.ErrVhost), isRefused && refused.Code == amqp.NotAllowed:
+	case isRefused && refused.Code == amqp.NotAllowed:
 		return said("broker_refused_vhost", "RabbitMQ has no such virtual host, or the user may not use it: check the end of its URL and the user's permissions.")
-	case errors.Is(err, amqp.ErrCredentials), isRefused && refused.Code == amqp.AccessRefused:
+	case isRefused && refused.Code == amqp.AccessRefused:
 		return said("broker_refused_credentials", "RabbitMQ refused the user name or the password: check its URL.")
 	}
 	return said("broker_unavailable", "RabbitMQ does not answer; messages wait until it does.")
 }
 
-// isPermanent tells what time alone will hardly mend.
-func isPermanent(err error) bool { return fault.CodeOf(explain(err)) != "broker_unavailable" }
+// isRefusal tells what time alone will hardly mend.
+func isRefusal(err error) bool { return fault.CodeOf(explain(err)) != "broker_unavailable" }
 
 func (l *link) set(conn *amqp.Connection, socket net.Conn, err error) {
 	l.mu.Lock()

@@ -116,7 +116,7 @@ func (b *Bus) transmit(o *outlet, letters []letter) error {
 	for _, l := range letters {
 		c, err := o.channel.PublishWithDeferredConfirm(l.to.exchange, l.key, l.must, false, l.Publishing)
 		if err != nil {
-			return explainChannel(errors.Join(err, o.why()))
+			return explainChannel(errors.Join(why(o.closed), err))
 		}
 		confirms = append(confirms, c)
 	}
@@ -155,7 +155,7 @@ func (o *outlet) confirmed(confirms []*amqp.DeferredConfirmation) error {
 			continue
 		}
 		if o.channel.IsClosed() {
-			return explainChannel(errors.Join(amqp.ErrClosed, o.why()))
+			return explainChannel(errors.Join(why(o.closed), amqp.ErrClosed))
 		}
 		return fault.Unavailable.New("broker_refused_message", "RabbitMQ did not take the message.")
 	}
@@ -170,10 +170,10 @@ func (o *outlet) confirmed(confirms []*amqp.DeferredConfirmation) error {
 	return nil
 }
 
-// why says why the channel was closed, when the broker did.
-func (o *outlet) why() error {
+// why says why a channel was closed, if the broker said so.
+func why(closed <-chan *amqp.Error) error {
 	select {
-	case err := <-o.closed:
+	case err := <-closed:
 		if err != nil {
 			return err
 		}

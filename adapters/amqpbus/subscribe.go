@@ -63,7 +63,7 @@ func (b *Bus) pump(ctx context.Context, s *subscription) error {
 		began, err := b.session(ctx, s)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // that is how a subscription ends
 		case b.consume.isEnded():
 			<-ctx.Done()
 			return nil
@@ -104,7 +104,7 @@ func (b *Bus) session(ctx context.Context, s *subscription) (began bool, err err
 			return true, nil
 		case d, open := <-deliveries:
 			if !open {
-				return true, explainChannel(errors.Join(amqp.ErrClosed, <-orNil(closed)))
+				return true, explainChannel(errors.Join(why(closed), amqp.ErrClosed))
 			}
 			select {
 			case s.work <- d:
@@ -131,21 +131,6 @@ func (b *Bus) begin(conn *amqp.Connection, s *subscription) (<-chan amqp.Deliver
 	}
 	deliveries, err := ch.Consume(p.queue, "", false, false, false, false, nil)
 	return deliveries, closed, err
-}
-
-// orNil returns a channel from which something can be had at once: why the
-// other was closed, or nil.
-func orNil(closed <-chan *amqp.Error) <-chan error {
-	out := make(chan error, 1)
-	defer close(out)
-	select {
-	case err := <-closed:
-		if err != nil {
-			out <- err
-		}
-	default:
-	}
-	return out
 }
 
 // leave gives back what nobody has settled.

@@ -154,11 +154,13 @@ func (c Config) retryPlace(d time.Duration) place {
 func (c Config) deadPlace() place { return place{queue: c.deadQueue()} }
 
 func (c Config) arguments(p place) amqp.Table {
-	kind := amqp.QueueTypeClassic
+	args := amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeClassic, amqp.QueueMaxLenArg: int64(groupMost)}
 	if c.Quorum {
-		kind = amqp.QueueTypeQuorum
+		args[amqp.QueueTypeArg] = amqp.QueueTypeQuorum
+		// RabbitMQ 4 drops what came back twenty times, be it from workers that
+		// were stopped. Failures are counted here.
+		args["x-delivery-limit"] = int64(1_000_000)
 	}
-	args := amqp.Table{amqp.QueueTypeArg: kind, amqp.QueueMaxLenArg: int64(groupMost)}
 	if p.queue == c.deadQueue() {
 		args[amqp.QueueMaxLenArg] = int64(deadMost)
 		args[amqp.QueueMessageTTLArg] = deadFor.Milliseconds()
