@@ -34,6 +34,7 @@ var layers = []struct{ path, ours, theirs string }{
 	{"app/dev", "app adapters ports core/kernel", "go.uber.org/fx"},
 	{"app/offline", "app adapters ports core", ""},
 	{"app/telemetry", "adapters", ""},
+	{"app/keys", "adapters ports core/kernel", ""},
 	{"app/apptest", "app adapters ports core", "go.uber.org/fx"},
 	{"app", "core ports adapters/httpapi", "go.uber.org/fx go.uber.org/dig github.com/danielgtaylor/huma/v2"},
 	{"openapi", "app adapters/httpapi", "*"},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/hex"
 	"net/http"
+	"time"
 
 	"go.uber.org/dig"
 	"go.uber.org/fx"
@@ -43,8 +44,9 @@ type App struct {
 	Nodes    *nodes.Service
 	Overview *overview.Service
 
-	fx       *fx.App
-	draining draining
+	fx           *fx.App
+	lookout      *lookout
+	startTimeout time.Duration
 }
 
 // backends are the ports that somebody must back.
@@ -71,17 +73,17 @@ func New(c Config, options ...fx.Option) (*App, error) {
 		}
 		c.Name = "process-" + hex.EncodeToString(b[:])
 	}
-	a := new(App)
+	a := &App{lookout: newLookout(c), startTimeout: c.StartTimeout}
 	a.fx = fx.New(
 		fx.WithLogger(func() fxevent.Logger { return quiet{c.Log} }),
-		fx.Supply(c.Log, c, &a.draining),
+		fx.Supply(c.Log, c, a.lookout),
 		fx.Options(options...),
 		fx.Provide(newPlatform),
 		fx.Invoke(func(lc fx.Lifecycle, p *platform) {
 			a.Handler, a.Identity, a.Clusters, a.Tokens, a.Nodes, a.Overview = p.handler, p.identity, p.clusters, p.tokens, p.nodes, p.overview
 			lc.Append(fx.Hook{OnStart: p.start, OnStop: p.stop})
 		}),
-		fx.StartTimeout(startTimeout), fx.StopTimeout(stopTimeout),
+		fx.StopTimeout(stopTimeout),
 	)
 	if err := a.fx.Err(); err != nil {
 		return nil, dig.RootCause(err) // fx tells of its own functions; people want the reason
@@ -90,11 +92,15 @@ func New(c Config, options ...fx.Option) (*App, error) {
 }
 
 // Start connects the backends, makes the first administrator and begins
-// background work. It fails with a plain sentence. Stop must follow, also after
-// a failure.
+// background work. It fails with a plain sentence, and with fault.Unavailable for
+// what waiting may mend: then another App may be made and started later. Stop
+// must follow, also after a failure.
 func (a *App) Start(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
+	if a.startTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, a.startTimeout)
+		defer cancel()
+	}
 	return a.fx.Start(ctx)
 }
 

@@ -27,6 +27,11 @@ type Config struct {
 	// admin@kubebyon.local.
 	FirstAdmin FirstAdmin
 
+	// LeaveJobs leaves the jobs to other processes, which get them from the same
+	// broker; all else is done here too.
+	LeaveJobs bool
+
+	StartTimeout       time.Duration // for Start; default 2 min, negative: as long as it takes
 	WorkerConcurrency  int           // jobs at once; default 4
 	JobLease           time.Duration // default 60 s
 	JobMaxAttempts     int           // default 8
@@ -66,6 +71,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.FirstAdmin.Email == "" {
 		c.FirstAdmin.Email = "admin@kubebyon.local"
+	}
+	if c.StartTimeout == 0 {
+		c.StartTimeout = 2 * time.Minute
 	}
 	positive(&c.WorkerConcurrency, 4)
 	positive(&c.JobLease, time.Minute)

@@ -28,10 +28,7 @@ import (
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
-const (
-	startTimeout = 2 * time.Minute
-	stopTimeout  = 45 * time.Second
-)
+const stopTimeout = 45 * time.Second
 
 // platform is the domain with its background work.
 type platform struct {
@@ -46,12 +43,13 @@ type platform struct {
 	overview *overview.Service
 
 	background []func(context.Context)
-	cancel     context.CancelFunc
+	lookout    *lookout
 	wg         sync.WaitGroup
 }
 
-func newPlatform(c Config, b backends, d *draining) (*platform, error) {
-	p := &platform{config: c, backends: b}
+func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
+	p := &platform{config: c, backends: b, lookout: l}
+	l.watch(b)
 	// Three bells: a commit may have filled the outbox, a message may mean a job,
 	// a settled job may mean a cluster to watch.
 	outbox, jobs, settled := new(bell.Bell), new(bell.Bell), new(bell.Bell)
@@ -62,7 +60,7 @@ func newPlatform(c Config, b backends, d *draining) (*platform, error) {
 		return nil, err
 	}
 	conf := c.HTTP
-	conf.Log, conf.Random, conf.Ready = c.part("http"), c.Random, b.readiness(d)
+	conf.Log, conf.Random, conf.Ready = c.part("http"), c.Random, l.check
 	h, err := httpapi.New(conf, httpapi.Services{
 		Identity: p.identity, Clusters: p.clusters, Tokens: p.tokens, Nodes: p.nodes, Overview: p.overview,
 	})
@@ -112,7 +110,15 @@ func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
 	if err != nil {
 		return err
 	}
-	p.background = append(p.background, r.Run, w.Run, p.keepHouse)
+	p.background = append(p.background, r.Run, w.Run, p.keepHouse, p.lookout.run)
+	if c.LeaveJobs {
+		return nil
+	}
+	return p.newWorkers(jobs, settled)
+}
+
+func (p *platform) newWorkers(jobs, settled *bell.Bell) error {
+	c, b := p.config, p.backends
 	for i := range c.WorkerConcurrency {
 		worker, err := reconcile.New(reconcile.Deps{
 			Store: b.Store, Provisioner: b.Provisioner, Log: c.part("reconcile"), Now: c.Now, Random: c.ids(),
@@ -151,7 +157,7 @@ func (p *platform) start(ctx context.Context) error {
 	if err := p.firstAdmin(ctx); err != nil {
 		return fmt.Errorf("make the first administrator: %w", err)
 	}
-	ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	ctx = p.lookout.begin(context.WithoutCancel(ctx))
 	for _, run := range p.background {
 		p.wg.Go(func() { run(ctx) })
 	}
@@ -159,10 +165,7 @@ func (p *platform) start(ctx context.Context) error {
 }
 
 func (p *platform) stop(ctx context.Context) error {
-	if p.cancel == nil {
-		return nil
-	}
-	p.cancel()
+	p.lookout.drain()
 	done := make(chan struct{})
 	go func() { p.wg.Wait(); close(done) }()
 	select {

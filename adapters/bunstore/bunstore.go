@@ -152,13 +152,32 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// Start connects and migrates. After it the store is ready.
+// Start connects and migrates. After it the store is ready. It fails with
+// fault.Unavailable for what may mend by itself: a database that does not answer,
+// or that refuses the connection.
 func (s *Store) Start(ctx context.Context) error {
-	if err := s.connect(ctx); err != nil {
-		return err
+	limited, cancel := context.WithTimeout(ctx, s.deadline)
+	defer cancel()
+	if err := s.connect(limited); err != nil {
+		return s.passing(err)
 	}
-	return s.Migrate(ctx)
+	return s.passing(s.Migrate(ctx))
 }
+
+// passing marks an error that is nobody's mistake but that the database is away.
+func (s *Store) passing(err error) error {
+	if err != nil && (s.engine.down(err) || s.engine.late(err) || errors.Is(err, context.DeadlineExceeded)) {
+		return away{err}
+	}
+	return err
+}
+
+// away is an error that waiting may mend.
+type away struct{ error }
+
+func (a away) Unwrap() error { return a.error }
+
+func (away) Is(target error) bool { return target == error(fault.Unavailable) }
 
 func (s *Store) connect(ctx context.Context) error {
 	if err := s.engine.prepare(); err != nil {

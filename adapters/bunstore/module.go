@@ -2,6 +2,7 @@ package bunstore
 
 import (
 	"context"
+	"errors"
 
 	"go.uber.org/fx"
 
@@ -17,8 +18,14 @@ var Module = fx.Module("bunstore", fx.Provide(func(lc fx.Lifecycle, c Config) (s
 		return nil, err
 	}
 	lc.Append(fx.Hook{
-		OnStart: s.Start,
-		OnStop:  func(context.Context) error { return s.Close() },
+		OnStart: func(ctx context.Context) error {
+			err := s.Start(ctx)
+			if err != nil {
+				err = errors.Join(err, s.Close()) // OnStop is for what has started
+			}
+			return err
+		},
+		OnStop: func(context.Context) error { return s.Close() },
 	})
 	return s, nil
 }))

@@ -119,11 +119,13 @@ func badSetting(u *url.URL, err error) error {
 
 func (postgres) prepare() error { return nil }
 
+// explain says that waiting may mend it, whatever it is: also a wrong password is
+// put right on the server's side now and then.
 func (p postgres) explain(err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Errorf("the PostgreSQL at %s refused the connection: %w", p.host, pg)
+		return away{fmt.Errorf("the PostgreSQL at %s refused the connection: %w", p.host, pg)}
 	}
-	return fmt.Errorf("the PostgreSQL at %s does not answer: %w", p.host, err)
+	return away{fmt.Errorf("the PostgreSQL at %s does not answer: %w", p.host, err)}
 }
 
 func (postgres) unique(err error) (constraint string, ok bool) {

@@ -2,8 +2,10 @@ package httpapi
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -20,8 +22,9 @@ type Health struct {
 
 // Readiness says whether the server can do its work.
 type Readiness struct {
-	Status string            `json:"status" enum:"ok,unavailable"`
-	Checks map[string]string `json:"checks" doc:"ok or unavailable, for each of database, broker and backend. Why stands in the log."`
+	Status  string            `json:"status" enum:"ok,degraded,unavailable" doc:"degraded: something was there and does not answer now, but requests are answered, and what they ask for is done when it is back."`
+	Checks  map[string]string `json:"checks" doc:"ok or unavailable, for each of database, broker and backend."`
+	Message string            `json:"message,omitempty" doc:"What is waited for, for people. Why stands in the log." example:"Waiting for the message broker. The log says why."`
 }
 
 type healthOut struct{ Body Health }
@@ -40,7 +43,7 @@ func registerSystem(api operation.API, c Config) {
 	}, nil, func(context.Context, *struct{}) (*healthOut, error) { return &healthOut{Health{"ok"}}, nil })
 	operation.Open(api, huma.Operation{
 		OperationID: "getReadiness", Method: http.MethodGet, Path: "/readyz", Tags: []string{tagSystem},
-		Summary: "Can the server do its work", Description: "503 while something that the server needs does not answer.",
+		Summary: "Can the server do its work", Description: "503 until everything that the server needs has answered once, while the database does not answer, and when the server is stopping.",
 		Responses: map[string]*huma.Response{"503": {
 			Description: "Something does not answer.",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Readiness](), true, "")}},
@@ -56,16 +59,30 @@ func registerSystem(api operation.API, c Config) {
 const readyTimeout = 5 * time.Second
 
 func readiness(ctx context.Context, c Config) *readinessOut {
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
 	out := &readinessOut{Status: http.StatusOK, Body: Readiness{Status: "ok", Checks: map[string]string{}}}
-	for name, err := range c.Ready(ctx) {
-		out.Body.Checks[name] = "ok"
-		if err != nil {
-			c.Log.WarnContext(ctx, "not ready", "check", name, "err", err)
-			out.Body.Checks[name] = "unavailable"
-			out.Status, out.Body.Status = http.StatusServiceUnavailable, "unavailable"
+	checks := checkReady(ctx, c)
+	var away []string
+	for _, name := range slices.Sorted(maps.Keys(checks)) {
+		err := checks[name]
+		if err == nil {
+			out.Body.Checks[name] = "ok"
+			continue
 		}
+		out.Body.Checks[name] = "unavailable"
+		if _, known := awaited[name]; known {
+			away = append(away, name)
+		}
+		if !isDegraded(err) {
+			out.Status = http.StatusServiceUnavailable
+		}
+		c.Log.DebugContext(ctx, "not there", "check", name, "err", err)
 	}
+	switch {
+	case out.Status != http.StatusOK:
+		out.Body.Status = "unavailable"
+	case len(away) > 0:
+		out.Body.Status = "degraded"
+	}
+	out.Body.Message = sentence(away)
 	return out
 }

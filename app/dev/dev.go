@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,10 +19,10 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/argonpass"
 	"github.com/kubebyon/kubebyon/adapters/bunstore"
 	"github.com/kubebyon/kubebyon/adapters/gobus"
-	"github.com/kubebyon/kubebyon/adapters/keyseal"
 	"github.com/kubebyon/kubebyon/adapters/kubetenant"
 	"github.com/kubebyon/kubebyon/adapters/planeprovision"
 	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/app/keys"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/passwords"
 	"github.com/kubebyon/kubebyon/ports/seal"
@@ -89,27 +90,7 @@ func Modules(c Config) (fx.Option, error) {
 
 func loadKey(c Config) (seal.Sealer, error) {
 	if !c.SecretKey.IsZero() {
-		s, err := keyseal.FromText(c.SecretKey)
-		if err != nil {
-			return nil, fmt.Errorf("KUBEBYON_SECRET_KEY: %w", err)
-		}
-		return s, nil
+		return keys.FromText(c.SecretKey)
 	}
-	file := filepath.Join(c.DataDir, "secret.key")
-	if isThere(filepath.Join(c.DataDir, "kubebyon.db")) && !isThere(file) {
-		return nil, fmt.Errorf("the key file %s is missing, and the database beside it cannot be read without it; put it back", file)
-	}
-	s, made, err := keyseal.LoadOrCreateFile(file)
-	if err != nil {
-		return nil, err
-	}
-	if made {
-		c.Log.Info("made a key for secrets at rest; keep a copy of it apart from the database", "file", file)
-	}
-	return s, nil
-}
-
-func isThere(file string) bool {
-	_, err := os.Stat(file)
-	return err == nil
+	return keys.FromFile(strings.TrimPrefix(DatabaseURL(c.DataDir), "sqlite:"), c.Log)
 }

@@ -3,18 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/app"
 	"github.com/kubebyon/kubebyon/app/dev"
 	"github.com/kubebyon/kubebyon/cmd/process"
@@ -59,6 +55,7 @@ folder and survives a restart.`,
 	fs.StringVar(&o.adminPass, "admin-password", "", "password of the first administrator; empty: one is made and shown once (secret)")
 	o.http.Register(fs, "127.0.0.1:8080")
 	o.jobs.Register(fs)
+	o.jobs.RegisterQuota(fs)
 	o.log.Register(fs)
 	return settings.WithEnvironment(cmd)
 }
@@ -72,10 +69,8 @@ func defaultLocalplane() string {
 	return filepath.Join(filepath.Dir(self), "kubebyon-localplane")
 }
 
-const stopTimeout = 60 * time.Second
-
 func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
-	log := o.log.Logger(os.Stderr)
+	log := process.Logger(&o.log)
 	release, err := dev.Prepare(o.dataDir)
 	if err != nil {
 		return err
@@ -86,24 +81,20 @@ func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer metrics.Stop()
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.http.Addr)
+	listener, err := process.Listen(ctx, o.http.Addr, "http-addr")
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w; name another address with --http-addr", o.http.Addr, err)
+		return err
 	}
 	hello := &greeting{out: out, url: "http://" + listener.Addr().String(), dataDir: o.dataDir, email: o.adminEmail}
 	a, err := o.build(log, hello, metrics)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		defer cancel()
-		err = errors.Join(err, a.Stop(ctx))
-	}()
+	defer func() { err = errors.Join(err, process.Stop(ctx, a)) }()
 	if err := a.Start(ctx); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	return serve(ctx, log, a, httpapi.NewServer(a.Handler, log, o.http.Limits()), listener, hello.print)
+	return process.Serve(ctx, log, a, o.http.Limits(), listener, hello.print)
 }
 
 func (o *devOptions) build(log *slog.Logger, hello *greeting, m *process.Metrics) (*app.App, error) {
@@ -121,30 +112,3 @@ func (o *devOptions) build(log *slog.Logger, hello *greeting, m *process.Metrics
 	o.jobs.Apply(&conf)
 	return app.New(conf, modules)
 }
-
-// serve answers requests until ctx ends or the listener breaks. Requests in
-// flight then get time to finish.
-func serve(ctx context.Context, log *slog.Logger, a *app.App, srv *httpapi.HTTPServer, l net.Listener, ready func()) error {
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(l) }()
-	ready()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve HTTP: %w", err)
-	case <-ctx.Done():
-	}
-	log.Info("stopping: requests in flight may finish")
-	a.Drain()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	err := srv.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = srv.Close()
-	}
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return err
-}
-
-const shutdownTimeout = 30 * time.Second

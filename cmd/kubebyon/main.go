@@ -22,6 +22,6 @@ func build() process.Build { return process.Build{Name: "kubebyon", Version: ver
 
 func root() *cobra.Command {
 	cmd := build().Root("Kubernetes control planes for people who bring their own nodes")
-	cmd.AddCommand(devCommand(), adminCommand(), migrateCommand(), openapiCommand(), build().VersionCommand())
+	cmd.AddCommand(serveCommand(), devCommand(), adminCommand(), migrateCommand(), openapiCommand(), build().VersionCommand())
 	return cmd
 }

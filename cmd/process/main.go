@@ -4,11 +4,13 @@ package process
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,6 +25,15 @@ type Build struct{ Name, Version, Commit string }
 // API is what the API says of it; backend is what runs the control planes.
 func (b Build) API(backend string) httpapi.Version {
 	return httpapi.Version{Version: b.Version, Commit: b.Commit, GoVersion: runtime.Version(), Backend: backend}
+}
+
+// Name tells this process from all others, and people where it runs.
+func Name() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "process"
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:8])
 }
 
 // Root is the command of a program, without its subcommands.

@@ -17,6 +17,10 @@ func (j *Jobs) Register(fs *pflag.FlagSet) {
 	Count(fs, &j.lease, "job-lease-seconds", 60, "after how long without news a job is taken from its worker")
 	Count(fs, &j.attempts, "job-max-attempts", 8, "how often a job is tried after passing errors")
 	Count(fs, &j.deadline, "job-deadline-seconds", 300, "how long one try may take; a control plane that is not ready by then is in error")
+}
+
+// RegisterQuota adds the flags of who may ask for jobs.
+func (j *Jobs) RegisterQuota(fs *pflag.FlagSet) {
 	Count(fs, &j.perUser, "max-clusters-per-user", 50, "how many clusters a user may have; admins have no limit")
 }
 

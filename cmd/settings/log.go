@@ -48,7 +48,7 @@ type choice struct {
 }
 
 // OneOf registers nothing yet: it is a flag whose value is one of some words.
-func OneOf(value *string, first string, allowed ...string) *choice {
+func OneOf(value *string, first string, allowed ...string) pflag.Value {
 	*value = first
 	return &choice{value, allowed}
 }

@@ -53,6 +53,7 @@ var codes = []Code{ //nolint:gochecknoglobals // a constant table
 	{"header_too_large", 431, "The header of the request is over the limit of 32 KiB."},
 	{"internal", 500, "Something went wrong on the server's side."},
 	{"not_implemented", 501, "The request has a transfer encoding that this server does not know."},
+	{"starting", 503, "The server is waiting for what it needs to start. /readyz says for what."},
 	{"cluster_unreachable", 503, "The cluster's API does not answer."},
 	{"cluster_access_refused", 503, "The cluster's API refuses the platform."},
 	{"store_busy", 503, "The database is busy. Try again."},

@@ -122,6 +122,12 @@ func internal(ctx context.Context, log *slog.Logger, err error) *Problem {
 	return New(ctx, http.StatusInternalServerError, "internal", "Something went wrong on our side. The log tells more under the request's id.")
 }
 
+// After says when to try again.
+func (p *Problem) After(pause time.Duration) *Problem {
+	p.retryAfter = pause
+	return p
+}
+
 // Invalid is the refusal of one part of a request.
 func Invalid(location, message string) error {
 	var c fault.Check

@@ -1,0 +1,120 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/kubebyon/kubebyon/adapters/httpapi"
+	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+)
+
+// Service is a process that listens at once, and whose platform comes up as soon
+// as what it needs is there.
+type Service struct {
+	Log *slog.Logger
+	// Build makes a platform that has not started. It is called again after a
+	// start that failed, for a platform starts once.
+	Build func() (*app.App, error)
+	// Serve is what answers once the platform runs.
+	Serve    func(*app.App) http.Handler
+	HTTP     httpapi.Config // of the answers until then
+	Limits   httpapi.Limits
+	Listener net.Listener   // nil: nobody is answered
+	Started  func(*app.App) // called when the platform runs; nil: nobody is told
+
+	StartTimeout  time.Duration // how long to wait for what is away; 0: for ever
+	ShutdownDelay time.Duration // how long requests are taken after readiness has gone
+}
+
+// Run returns when ctx has ended and all is given back, when the listener breaks,
+// or with what kept the platform from starting that waiting does not mend.
+func (s Service) Run(ctx context.Context) (err error) {
+	w := &waiting{log: s.Log}
+	conf := s.HTTP
+	conf.Log, conf.Ready = s.Log.With("part", "http"), w.ready
+	front := httpapi.NewFront(conf)
+	srv := listen(front, s.Log, s.Limits, s.Listener)
+	defer func() { err = errors.Join(err, srv.close()) }()
+
+	a, err := s.start(ctx, w, srv)
+	if a == nil || err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, Stop(ctx, a)) }()
+	front.Open(s.Serve(a))
+	if s.Started != nil {
+		s.Started(a)
+	}
+	return srv.until(ctx, s.Log, a, s.ShutdownDelay)
+}
+
+// start tries until the platform runs, and returns none when ctx ends first.
+func (s Service) start(ctx context.Context, w *waiting, srv *server) (*app.App, error) {
+	trying, cancel := within(ctx, s.StartTimeout)
+	defer cancel()
+	for n := 1; ; n++ {
+		a, err := s.try(trying)
+		switch {
+		case err == nil:
+			return a, nil
+		case ctx.Err() != nil:
+			return nil, nil //nolint:nilnil // it was asked to stop before it had begun
+		case !errors.Is(err, fault.Unavailable) && trying.Err() == nil:
+			return nil, err
+		}
+		w.note(ctx, err)
+		select {
+		case err := <-srv.failed:
+			return nil, fmt.Errorf("serve HTTP: %w", err)
+		case <-trying.Done():
+		case <-time.After(pause(n)):
+		}
+		if ctx.Err() != nil {
+			return nil, nil //nolint:nilnil // as above
+		}
+		if trying.Err() != nil {
+			return nil, fmt.Errorf("it did not start within %v: %w", s.StartTimeout, err)
+		}
+	}
+}
+
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// try starts a platform; one that does not start is gone when it returns.
+func (s Service) try(ctx context.Context) (*app.App, error) {
+	a, err := s.Build()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Start(ctx); err != nil {
+		return nil, errors.Join(err, Stop(ctx, a))
+	}
+	return a, nil
+}
+
+// pause before try n+1 doubles from half a second to five, and is spread by half.
+func pause(n int) time.Duration {
+	d := min(500*time.Millisecond<<min(n-1, 4), 5*time.Second)
+	return d/2 + rand.N(d/2) //nolint:gosec // spreading load needs no secrecy
+}
+
+const stopTimeout = 60 * time.Second
+
+// Stop ends a platform also when ctx has ended, within a minute.
+func Stop(ctx context.Context, a *app.App) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	return a.Stop(ctx)
+}
