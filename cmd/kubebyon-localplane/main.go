@@ -18,7 +18,7 @@ func main() {
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.AddCommand(tenantCommand(), nodeCommand(), versionsCommand(), versionCommand())
+	root.AddCommand(tenantCommand(), hostCommand(), nodeCommand(), versionsCommand(), versionCommand())
 	if err := root.Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "kubebyon-localplane:", err)
 		os.Exit(1)

@@ -23,6 +23,9 @@ import (
 // listen takes the port first of all: a taken one is the likeliest reason not to start, and what
 // connects too early waits instead of being refused.
 func listen(ctx context.Context, c Config) (net.Listener, error) {
+	if c.Listener != nil {
+		return c.Listener, nil
+	}
 	address := net.JoinHostPort(c.BindAddress, fmt.Sprint(c.Port))
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {

@@ -1,12 +1,14 @@
 package plane
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
 	netutils "k8s.io/utils/net"
 
 	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/filestore"
@@ -27,6 +29,16 @@ type Config struct {
 	ServiceCIDR string
 	NoFsync     bool // loses data in a power cut: for tests
 
+	// Public is the host:port that clients and nodes are told, where something in front of the
+	// API server publishes it; Host and Port when empty.
+	Public string
+
+	// Listener is what the API server takes over instead of listening on BindAddress and Port,
+	// which then say where it listens.
+	Listener net.Listener
+
+	Parts Parts
+
 	Dir      *filestore.Dir
 	Log      *logfile.Log
 	Progress *progress.Reporter
@@ -36,8 +48,32 @@ type Config struct {
 	Dying func(reason string)
 }
 
+// Parts are what runs beside etcd and kube-apiserver: all of it, unless left out.
+type Parts struct {
+	NoControllers bool
+	NoScheduler   bool
+	NoJoin        bool // nothing joins: no objects for kubeadm
+
+	// Controllers is kube-controller-manager's flag of that name; all and those that joining
+	// needs when empty.
+	Controllers string
+
+	// Residents are run once the API server and the controllers are.
+	Residents []Resident
+}
+
+// Resident is something that lives in the plane's process and off its API. Like every component
+// it takes the plane with it when it ends before ctx does.
+type Resident struct {
+	Name string
+	Run  func(ctx context.Context, client *rest.Config) error
+}
+
 // Endpoint is where clients and nodes find the API server.
 func (c Config) Endpoint() string {
+	if c.Public != "" {
+		return "https://" + c.Public
+	}
 	return "https://" + net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
 }
 
@@ -53,6 +89,9 @@ func (c Config) Check() error {
 		if !isHost(host) {
 			return refusal.New("%q is neither an IP address nor a host name.", host)
 		}
+	}
+	if err := c.checkPublic(); err != nil {
+		return err
 	}
 	if problems := validation.IsDNS1123Subdomain(c.Name); len(problems) > 0 {
 		return refusal.New("The cluster name %q is not valid: %s.", c.Name, problems[0])
@@ -79,6 +118,18 @@ func (c Config) checkNetworks() error {
 	return nil
 }
 
+func (c Config) checkPublic() error {
+	if c.Public == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(c.Public)
+	number, notNumber := strconv.Atoi(port)
+	if err != nil || notNumber != nil || number < 1 || number > 65535 || !isHost(host) {
+		return refusal.New("The endpoint %q is not a host and a port, such as plane.example.org:443.", c.Public)
+	}
+	return nil
+}
+
 func isHost(host string) bool {
 	return net.ParseIP(host) != nil || len(validation.IsDNS1123Subdomain(host)) == 0 ||
 		len(validation.IsWildcardDNS1123Subdomain(host)) == 0
@@ -100,6 +151,9 @@ func (c Config) hosts() ([]string, error) {
 	}
 	if ip := net.ParseIP(c.BindAddress); !ip.IsUnspecified() {
 		hosts = append(hosts, c.BindAddress)
+	}
+	if host, _, err := net.SplitHostPort(c.Public); err == nil {
+		hosts = append(hosts, host)
 	}
 	hosts = append(hosts, c.Host)
 	return append(hosts, c.SANs...), nil

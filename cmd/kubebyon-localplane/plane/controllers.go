@@ -11,9 +11,13 @@ import (
 // controllerManagerFlags switch its own port off: nobody scrapes it, and serving one costs
 // certificates and more watches.
 func controllerManagerFlags(c Config, k *credentials) []string {
+	which := c.Parts.Controllers
+	if which == "" {
+		which = "*,bootstrapsigner,tokencleaner"
+	}
 	return []string{
 		"--kubeconfig=" + k.controllerManager,
-		"--controllers=*,bootstrapsigner,tokencleaner",
+		"--controllers=" + which,
 		"--leader-elect=false",
 		"--secure-port=0",
 		"--profiling=false",

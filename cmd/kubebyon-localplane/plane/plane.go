@@ -122,14 +122,23 @@ func (p *plane) rise(ctx context.Context, stop context.CancelCauseFunc) error {
 	if err := p.startControllers(ctx, stop); err != nil {
 		return err
 	}
-	if err := joinobjects.Keep(ctx, p.keys.client(p.Config), p.joinSettings()); err != nil {
-		return fmt.Errorf("keep the join objects: %w", err)
+	if !p.Parts.NoJoin {
+		if err := joinobjects.Keep(ctx, p.keys.client(p.Config), p.joinSettings()); err != nil {
+			return fmt.Errorf("keep the join objects: %w", err)
+		}
+		p.Progress.Reached(progress.JoinReady)
 	}
-	p.Progress.Reached(progress.JoinReady)
-	if err := p.awaitServiceAccount(ctx); err != nil {
-		return fmt.Errorf("await the default service account: %w", err)
+	if !p.Parts.NoControllers {
+		if err := p.awaitServiceAccount(ctx); err != nil {
+			return fmt.Errorf("await the default service account: %w", err)
+		}
 	}
-	p.Progress.Reached(progress.Ready)
+	if len(p.Parts.Residents) == 0 {
+		p.Progress.Reached(progress.Ready)
+	}
+	for _, r := range p.Parts.Residents {
+		p.supervise(ctx, r.Name, stop, func(ctx context.Context) error { return r.Run(ctx, p.keys.client(p.Config)) })
+	}
 	settle(ctx)
 	return nil
 }
@@ -137,16 +146,20 @@ func (p *plane) rise(ctx context.Context, stop context.CancelCauseFunc) error {
 // startControllers comes after the API server is ready: the controller-manager exits when the
 // rules it lives by are not there yet.
 func (p *plane) startControllers(ctx context.Context, stop context.CancelCauseFunc) error {
-	manager, err := controllerManager(p.Config, p.keys)
-	if err != nil {
-		return fmt.Errorf("prepare kube-controller-manager: %w", err)
+	if !p.Parts.NoControllers {
+		manager, err := controllerManager(p.Config, p.keys)
+		if err != nil {
+			return fmt.Errorf("prepare kube-controller-manager: %w", err)
+		}
+		p.supervise(ctx, "kube-controller-manager", stop, manager)
 	}
-	schedule, err := scheduler(p.keys)
-	if err != nil {
-		return fmt.Errorf("prepare kube-scheduler: %w", err)
+	if !p.Parts.NoScheduler {
+		schedule, err := scheduler(p.keys)
+		if err != nil {
+			return fmt.Errorf("prepare kube-scheduler: %w", err)
+		}
+		p.supervise(ctx, "kube-scheduler", stop, schedule)
 	}
-	p.supervise(ctx, "kube-controller-manager", stop, manager)
-	p.supervise(ctx, "kube-scheduler", stop, schedule)
 	return nil
 }
 

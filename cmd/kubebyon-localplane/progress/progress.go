@@ -38,6 +38,14 @@ type line struct {
 	At        string `json:"at"`
 	ElapsedMS int64  `json:"elapsed_ms"`
 	Reason    string `json:"reason,omitempty"`
+	*Host
+}
+
+// Host is what the line that says ready of a host cluster has besides.
+type Host struct {
+	Kubeconfig string `json:"kubeconfig"` // path of a file
+	Ingress    string `json:"ingress"`    // host:port that takes TLS for the hosts of every Ingress
+	Metrics    bool   `json:"metrics"`    // whether it serves metrics.k8s.io
 }
 
 // Reporter writes the lines. It may be used by many goroutines.
@@ -57,12 +65,15 @@ func To(w io.Writer, started time.Time, now func() time.Time) *Reporter {
 }
 
 // Reached reports a stage. A reader that has gone away is no reason to stop.
-func (r *Reporter) Reached(stage Stage) { r.write(stage, "") }
+func (r *Reporter) Reached(stage Stage) { r.write(stage, "", nil) }
+
+// HostReady reports that a host cluster is ready, and where to find it.
+func (r *Reporter) HostReady(host Host) { r.write(Ready, "", &host) }
 
 // Fail reports why the process ends.
-func (r *Reporter) Fail(reason string) { r.write(Failed, reason) }
+func (r *Reporter) Fail(reason string) { r.write(Failed, reason, nil) }
 
-func (r *Reporter) write(stage Stage, reason string) {
+func (r *Reporter) write(stage Stage, reason string, host *Host) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.done[stage] || r.done[Failed] {
@@ -72,6 +83,6 @@ func (r *Reporter) write(stage Stage, reason string) {
 	now := r.now()
 	_ = r.out.Encode(line{
 		Stage: stage, At: now.UTC().Format(timestamp),
-		ElapsedMS: now.Sub(r.started).Milliseconds(), Reason: reason,
+		ElapsedMS: now.Sub(r.started).Milliseconds(), Reason: reason, Host: host,
 	})
 }
