@@ -1,13 +1,28 @@
 // Package helmprovision implements provision.Provisioner, provision.Catalog and
 // provision.Insider on a host Kubernetes cluster: every cluster is a vCluster,
-// installed with Helm into a namespace of its own.
+// installed with Helm into a namespace of its own, of the cluster's name.
+//
+// All that is known of a cluster is kept on the host: labels and annotations of
+// the namespace say whose it is and what is wanted, Helm's release what was
+// installed. A process that dies loses nothing, and any other goes on. What one
+// process remembers besides is only since when something has been so, and what
+// its questions to published endpoints were answered.
+//
+// A namespace without this package's label is never touched.
 package helmprovision
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"sync"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -16,7 +31,21 @@ import (
 
 // Provisioner is safe for concurrent use, from Start to Stop.
 type Provisioner struct {
-	config Config
+	config     Config
+	shelf      *shelf
+	operations chan struct{} // one taken for each operation of Helm under way
+	names      *locks
+	recall     *recall
+	changed    bell.Bell // rung whenever an observation may have changed
+
+	mu     sync.Mutex
+	host   *host
+	window *window
+	life   context.Context //nolint:containedctx // of what runs in the background, from Start to Stop
+	end    context.CancelFunc
+	over   bool
+	living sync.WaitGroup
+	self   string // this process, in leases
 }
 
 // New checks the Config. It touches nothing.
@@ -25,46 +54,285 @@ func New(c Config) (*Provisioner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Provisioner{config: c}, nil
+	return &Provisioner{
+		config: c, shelf: newShelf(c), operations: make(chan struct{}, c.MaxOperations), names: newLocks(), recall: newRecall(c.Now),
+	}, nil
 }
 
-var errNotYet = fault.Unavailable.New("host_unreachable", "The host cluster is not being watched.")
+// Start reads the kubeconfig and begins to watch the host cluster. It does not
+// wait for that, and does not fail because the host is away: Ping says so.
+func (p *Provisioner) Start(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.host != nil {
+		return errors.New("helmprovision: started before")
+	}
+	h, err := openHost(p.config.KubeconfigPath, p.config.RequestTimeout)
+	if err != nil {
+		return err
+	}
+	p.host, p.self = h, selfName()
+	p.life, p.end = context.WithCancel(context.WithoutCancel(ctx))
+	p.window = newWindow(h, &p.changed, p.config.Now)
+	return p.window.open(p.life)
+}
 
-// Start begins to watch the host cluster. It does not fail because that is away.
-func (p *Provisioner) Start(context.Context) error { return nil }
+// Stop ends what runs in the background. Operations of Helm that have begun are
+// waited for until ctx ends; the next process finishes what they leave.
+func (p *Provisioner) Stop(ctx context.Context) error {
+	p.mu.Lock()
+	began := p.host != nil && !p.over
+	p.over = true
+	p.mu.Unlock()
+	if !began {
+		return nil
+	}
+	p.end()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.living.Wait()
+		p.window.close()
+		p.host.close()
+	}()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for operations of Helm: %w", ctx.Err())
+	}
+}
 
-// Stop ends what Start began.
-func (p *Provisioner) Stop(context.Context) error { return nil }
+func (p *Provisioner) alive() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.host == nil || p.over {
+		return fault.Unavailable.New("host_unreachable", "The host cluster is not being watched.")
+	}
+	return nil
+}
 
-// Ping says whether clusters can be provisioned, and why not.
-func (p *Provisioner) Ping(context.Context) error { return errNotYet }
+// spawn runs f in the background until the Provisioner's end.
+func (p *Provisioner) spawn(f func(ctx context.Context)) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over || p.host == nil {
+		return false
+	}
+	life := p.life
+	p.living.Go(func() { f(life) })
+	return true
+}
 
 // Versions implements provision.Catalog.
 func (p *Provisioner) Versions() []provision.Version { return slices.Clone(p.config.Versions) }
 
-// Apply implements provision.Provisioner.
-func (p *Provisioner) Apply(context.Context, provision.Want) error { return errNotYet }
+// patience is how long a look may wait for a host that has not been read yet.
+const patience = time.Second
 
-// Observe implements provision.Provisioner.
-func (p *Provisioner) Observe(context.Context, id.Cluster) (provision.Observed, error) {
-	return provision.Observed{}, errNotYet
+// Observe implements provision.Provisioner. It fails with fault.Unavailable while
+// the host cluster cannot be seen.
+func (p *Provisioner) Observe(ctx context.Context, cluster id.Cluster) (provision.Observed, error) {
+	if err := errors.Join(ctx.Err(), p.alive()); err != nil {
+		return provision.Observed{}, err
+	}
+	if err := p.window.await(ctx, patience); err != nil {
+		return provision.Observed{}, err
+	}
+	return p.look(cluster).Observed, nil
 }
+
+// lookAgain is the time between looks of Await: some observations change because
+// time passes.
+const lookAgain = 500 * time.Millisecond
 
 // Await implements provision.Provisioner.
-func (p *Provisioner) Await(ctx context.Context, _ id.Cluster, _ provision.Observed) (provision.Observed, error) {
-	<-ctx.Done()
-	return provision.Observed{}, errors.Join(ctx.Err())
+func (p *Provisioner) Await(ctx context.Context, cluster id.Cluster, seen provision.Observed) (provision.Observed, error) {
+	if err := p.alive(); err != nil {
+		return provision.Observed{}, err
+	}
+	for {
+		rung := p.changed.C()
+		if p.window.clear() == nil {
+			if now := p.look(cluster).Observed; now != seen {
+				return now, ctx.Err()
+			}
+		}
+		if !bell.Wait(ctx, rung, lookAgain) {
+			return provision.Observed{}, ctx.Err()
+		}
+	}
 }
 
-// Destroy implements provision.Provisioner.
-func (p *Provisioner) Destroy(context.Context, id.Cluster) error { return errNotYet }
+// look judges what is seen, and has found out what is missing for that.
+func (p *Provisioner) look(cluster id.Cluster) verdict {
+	s := p.window.scene(cluster)
+	v := p.config.judge(s, p.recall)
+	switch {
+	case v.Probe:
+		v = p.published(cluster, s, v)
+	case v.Logs != nil:
+		p.findOut("logs/"+string(v.Logs.UID), func(ctx context.Context) { p.readLogs(ctx, v.Logs) })
+	case v.Events:
+		p.findOut("events/"+s.namespace.Name, func(ctx context.Context) { p.readEvents(ctx, s.namespace.Name) })
+	case v.Finish:
+		p.findOut("finish/"+s.namespace.Name, func(ctx context.Context) { p.finish(ctx, s.namespace) })
+	}
+	return v
+}
+
+// published makes a control plane that runs ready only when it answers where it is
+// published. One that is not public is asked by nobody but its own host.
+func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict {
+	if want, err := wantOf(s.namespace); err == nil && !want.Public {
+		p.pin(s, v)
+		return v
+	}
+	k, err := parseKubeconfig(s.secret)
+	if err != nil {
+		return v
+	}
+	about := v.Endpoint + " " + v.CA + " " + v.Incarnation
+	ok, waited := p.recall.probed(cluster, about)
+	if ok {
+		p.pin(s, v)
+		return v
+	}
+	endpoint := v.Endpoint
+	p.findOut("probe/"+cluster.String(), func(ctx context.Context) {
+		if p.recall.note(cluster, about, p.config.answers(ctx, endpoint, k.ca)) {
+			p.changed.Ring()
+			return
+		}
+		bell.Wait(ctx, nil, time.Second) // before it is asked again
+	})
+	if waited < p.config.PublishTimeout {
+		return pending(provision.WaitingControlPlane)
+	}
+	return failed(fmt.Sprintf("The control plane runs, but does not answer at %s, where it is published. Check that this address leads to it, and that nothing on the way keeps clients out.", endpoint))
+}
+
+// pin writes down which certificate authority a control plane had when it was
+// ready first: one with another has lost what was in it.
+func (p *Provisioner) pin(s scene, v verdict) {
+	if s.note(noteExisted) == "" {
+		p.findOut("pin/"+s.namespace.Name, func(ctx context.Context) {
+			err := p.annotate(ctx, s.namespace.Name, map[string]any{noteExisted: v.CA})
+			if err != nil && ctx.Err() == nil {
+				p.config.Log.WarnContext(ctx, "certificate authority not written down", "namespace", s.namespace.Name, "err", err)
+			}
+			bell.Wait(ctx, nil, time.Second) // for the watch to show it
+		})
+	}
+}
+
+// Questions that may be under way at once.
+const maxQuestions = 64
+
+// findOut answers a question in the background, unless that is under way.
+func (p *Provisioner) findOut(question string, f func(ctx context.Context)) {
+	if !p.recall.begin(question) {
+		return
+	}
+	spawned := p.spawn(func(ctx context.Context) {
+		defer p.changed.Ring()
+		defer p.recall.done(question)
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		f(ctx)
+	})
+	if !spawned {
+		p.recall.done(question)
+	}
+}
+
+func (p *Provisioner) readLogs(ctx context.Context, pod *corev1.Pod) {
+	said := ""
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if s.RestartCount == 0 && (s.State.Terminated == nil || s.State.Terminated.ExitCode == 0) {
+			continue
+		}
+		lines, most := int64(20), int64(8<<10)
+		options := &corev1.PodLogOptions{Container: s.Name, Previous: s.LastTerminationState.Terminated != nil, TailLines: &lines, LimitBytes: &most}
+		text, err := p.host.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).DoRaw(ctx)
+		if err == nil && len(text) > 0 {
+			said = string(text)
+		}
+	}
+	p.recall.say(pod, said)
+}
 
 // Kubeconfig implements provision.Provisioner.
-func (p *Provisioner) Kubeconfig(context.Context, id.Cluster) (secret.Text, error) {
-	return secret.Text{}, errNotYet
+func (p *Provisioner) Kubeconfig(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
+	s, k, err := p.open(ctx, cluster)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	if p.look(cluster).Phase == provision.Failed {
+		return secret.Text{}, notReady()
+	}
+	return kubeconfigFor(k, "https://"+s.note(noteEndpoint), "")
 }
 
-// Inside implements provision.Insider.
-func (p *Provisioner) Inside(context.Context, id.Cluster) (secret.Text, error) {
-	return secret.Text{}, errNotYet
+// open reads a control plane's own kubeconfig.
+func (p *Provisioner) open(ctx context.Context, cluster id.Cluster) (s scene, k key, err error) {
+	if err := errors.Join(ctx.Err(), p.alive()); err != nil {
+		return s, k, err
+	}
+	if err := p.window.await(ctx, patience); err != nil {
+		return s, k, err
+	}
+	s = p.window.scene(cluster)
+	switch {
+	case s.namespace == nil:
+		return s, k, fault.NotFound.New("control_plane_not_found", "There is no such control plane.")
+	case s.secret == nil || s.note(noteEndpoint) == "" || s.namespace.DeletionTimestamp != nil || s.note(noteCondemned) != "":
+		return s, k, notReady()
+	}
+	k, err = parseKubeconfig(s.secret)
+	if err != nil {
+		return s, k, notReady().Because(err)
+	}
+	return s, k, nil
+}
+
+func notReady() *fault.Error {
+	return fault.Unavailable.New("control_plane_not_ready", "The control plane is not ready.")
+}
+
+func kubeconfigFor(k key, server, certified string) (secret.Text, error) {
+	text, err := k.leadingTo(server, certified)
+	if err != nil {
+		return secret.Text{}, notReady()
+	}
+	return secret.New(string(text)), nil
+}
+
+// Inside implements provision.Insider. In the host cluster the way is the
+// Service; from outside it is a node's own address, or the load balancer's.
+func (p *Provisioner) Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
+	s, k, err := p.open(ctx, cluster)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	name := s.namespace.Name + "." + s.namespace.Name + ".svc"
+	if p.config.KubeconfigPath == "" {
+		return kubeconfigFor(k, "https://"+name, "")
+	}
+	if at := p.nearest(ctx, s); at != "" {
+		return kubeconfigFor(k, "https://"+at, name)
+	}
+	return kubeconfigFor(k, "https://"+s.note(noteEndpoint), "")
+}
+
+// readEvents finds out why the host cluster makes no pods.
+func (p *Provisioner) readEvents(ctx context.Context, namespace string) {
+	list, err := p.host.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "type=Warning", Limit: 50})
+	if err != nil || len(list.Items) == 0 {
+		p.recall.keep("events/"+namespace, "it does not say why")
+		return
+	}
+	last := slices.MaxFunc(list.Items, func(a, b corev1.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	p.recall.keep("events/"+namespace, or(last.Message, last.Reason))
+	bell.Wait(ctx, nil, 5*time.Second)
 }

@@ -52,7 +52,7 @@ func TestNewCluster(t *testing.T) {
 	sameKeys(t, r.at("cluster"), clusterFields)
 	for field, want := range map[string]any{
 		"name": "My Demo", "vcluster_name": "my-demo", "namespace": "my-demo", "status": "provisioning", "connection_status": "pending",
-		"control_plane_host": nil, "api_endpoint": nil, "public_access_port": nil, "public_access_enabled": false, "public_access_mode": "nodeport",
+		"control_plane_host": nil, "api_endpoint": nil, "public_access_port": nil, "public_access_enabled": true, "public_access_mode": "nodeport",
 		"workload_cpu_limit_milli_cores": 2000.0, "workload_memory_limit_mib": 4096.0, "control_plane_cpu_request_milli_cores": 100.0,
 		"control_plane_memory_request_mib": 512.0, "kubernetes_version": "v1.36.3", "origin": "hosted", "number": 1.0,
 		"managed_workload_ingress_enabled": false, "managed_workload_ingress_status": "disabled", "managed_workload_ingress_class": nil,

@@ -50,7 +50,7 @@ func TestANewClusterTakesTheDefaults(t *testing.T) {
 	want := store.Cluster{
 		ID: c.ID, Number: 1, OwnerUserID: w.me, Origin: "hosted", Name: "My First_Cluster!", VclusterName: "my-first-cluster", Namespace: "my-first-cluster",
 		KubernetesVersion: "v1.36.3", WorkloadCPULimitMilli: 2000, WorkloadMemoryLimitMiB: 4096,
-		ControlPlaneCPURequestMilli: 100, ControlPlaneMemoryRequestMiB: 512, PublicAccessMode: "nodeport",
+		ControlPlaneCPURequestMilli: 100, ControlPlaneMemoryRequestMiB: 512, PublicAccessEnabled: true, PublicAccessMode: "nodeport",
 		Status: "provisioning", ConnectionStatus: "pending", Generation: 1, CreatedAt: w.Now(), UpdatedAt: w.Now(), Version: 1,
 	}
 	if got := fmt.Sprintf("%+v", c); got != fmt.Sprintf("%+v", want) {

@@ -76,8 +76,9 @@ func newCluster(i id.Cluster, owner id.User, r Request, versions []provision.Ver
 		Name: name, VclusterName: vcluster, Namespace: vcluster, KubernetesVersion: version,
 		WorkloadCPULimitMilli: defaultWorkloadCPUMilli, WorkloadMemoryLimitMiB: defaultWorkloadMemoryMiB,
 		ControlPlaneCPURequestMilli: defaultControlPlaneCPUMilli, ControlPlaneMemoryRequestMiB: defaultControlPlaneMemoryMiB,
-		PublicAccessMode: string(provision.NodePort),
-		Status:           string(Provisioning), ConnectionStatus: string(ConnectionPending),
+		// Machines of the users' own can join only what they can reach.
+		PublicAccessEnabled: true, PublicAccessMode: string(provision.NodePort),
+		Status: string(Provisioning), ConnectionStatus: string(ConnectionPending),
 		Generation: 1, CreatedAt: now, UpdatedAt: now,
 	}}
 	c.set(&check, r.Settings)

@@ -23,7 +23,7 @@ type Cluster struct {
 	ControlPlaneCPURequestMilli  int64 `json:"control_plane_cpu_request_milli_cores" example:"100"`
 	ControlPlaneMemoryRequestMiB int64 `json:"control_plane_memory_request_mib" example:"512"`
 
-	PublicAccessEnabled bool   `json:"public_access_enabled" example:"false"`
+	PublicAccessEnabled bool   `json:"public_access_enabled" example:"true"`
 	PublicAccessMode    string `json:"public_access_mode" enum:"nodeport,loadbalancer,ingress"`
 	PublicAccessPort    *int   `json:"public_access_port" example:"30443"`
 

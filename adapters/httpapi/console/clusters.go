@@ -21,7 +21,7 @@ type ClusterSettings struct {
 	WorkloadMemoryLimitMiB       *int64  `json:"workload_memory_limit_mib,omitempty" minimum:"1" maximum:"100000000" doc:"At first 4096." example:"4096"`
 	ControlPlaneCPURequestMilli  *int64  `json:"control_plane_cpu_request_milli_cores,omitempty" minimum:"1" maximum:"10000000" doc:"At first 100." example:"100"`
 	ControlPlaneMemoryRequestMiB *int64  `json:"control_plane_memory_request_mib,omitempty" minimum:"1" maximum:"100000000" doc:"At first 512." example:"512"`
-	PublicAccessEnabled          *bool   `json:"public_access_enabled,omitempty" example:"false"`
+	PublicAccessEnabled          *bool   `json:"public_access_enabled,omitempty" example:"true" doc:"At first true: machines can join only a control plane that they can reach."`
 	PublicAccessMode             *string `json:"public_access_mode,omitempty" enum:"nodeport,loadbalancer,ingress" doc:"At first nodeport."`
 	ManagedIngressEnabled        *bool   `json:"managed_workload_ingress_enabled,omitempty" example:"false"`
 }

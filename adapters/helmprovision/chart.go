@@ -1,0 +1,247 @@
+package helmprovision
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+
+	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/cli"
+	"helm.sh/helm/v3/pkg/downloader"
+	"helm.sh/helm/v3/pkg/getter"
+	"helm.sh/helm/v3/pkg/registry"
+	"helm.sh/helm/v3/pkg/repo"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+)
+
+// shelf has the chart at hand: it finds it once and reads it for each use, since
+// rendering changes what has been read.
+type shelf struct {
+	config Config
+
+	fetching chan struct{} // held while the chart is fetched
+	mu       sync.Mutex
+	found    string // where the chart lies, once it has been fetched
+}
+
+func newShelf(c Config) *shelf { return &shelf{config: c, fetching: make(chan struct{}, 1)} }
+
+// take returns the chart, for one use.
+func (s *shelf) take(ctx context.Context) (*chart.Chart, error) {
+	path, err := s.locate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := loader.Load(path)
+	if err != nil {
+		return nil, s.missing(err)
+	}
+	return c, nil
+}
+
+func (s *shelf) missing(err error) error {
+	return fault.Unavailable.New("chart_unavailable", "The vCluster chart %s could not be read. Check the chart's name or path, its repository and its version.", s.name()).Because(err)
+}
+
+// name is the chart's without what its address may hold of secrets.
+func (s *shelf) name() string {
+	name := s.config.Chart
+	if u, err := url.Parse(name); err == nil && u.User != nil {
+		u.User = nil
+		name = u.String()
+	}
+	if s.config.ChartVersion != "" {
+		name += " " + s.config.ChartVersion
+	}
+	if u, err := url.Parse(s.config.ChartRepo); err == nil && u.Host != "" {
+		name += " of " + u.Host
+	}
+	return name
+}
+
+// locate returns where the chart lies on this machine, and has it fetched if it
+// does not.
+func (s *shelf) locate(ctx context.Context) (string, error) {
+	if s.isPath() {
+		return s.config.Chart, nil
+	}
+	s.mu.Lock()
+	found := s.found
+	s.mu.Unlock()
+	if found != "" {
+		return found, nil
+	}
+	return s.fetch(ctx)
+}
+
+func (s *shelf) isPath() bool {
+	if registry.IsOCI(s.config.Chart) {
+		return false
+	}
+	if filepath.IsAbs(s.config.Chart) || strings.HasPrefix(s.config.Chart, ".") {
+		return true
+	}
+	_, err := os.Stat(s.config.Chart)
+	return s.config.ChartRepo == "" && err == nil
+}
+
+// fetch waits for the chart, but no longer than ctx: Helm's downloader knows no
+// context, and goes on for those who come later.
+func (s *shelf) fetch(ctx context.Context) (string, error) {
+	select {
+	case s.fetching <- struct{}{}:
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+	type result struct {
+		path string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer func() { <-s.fetching }()
+		path, err := s.download()
+		done <- result{path, err}
+	}()
+	select {
+	case r := <-done:
+		return r.path, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+func (s *shelf) download() (string, error) {
+	s.mu.Lock()
+	found := s.found
+	s.mu.Unlock()
+	if found != "" { // meanwhile
+		return found, nil
+	}
+	sum := sha256.Sum256([]byte(s.config.Chart + "\n" + s.config.ChartRepo + "\n" + s.config.ChartVersion))
+	kept := filepath.Join(s.config.CacheDir, hex.EncodeToString(sum[:8])+".tgz")
+	if _, err := os.Stat(kept); err != nil || s.config.ChartVersion == "" {
+		if err := s.downloadTo(kept); err != nil {
+			return "", s.missing(err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found = kept
+	return kept, nil
+}
+
+func (s *shelf) downloadTo(kept string) error {
+	if err := os.MkdirAll(s.config.CacheDir, 0o700); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(s.config.CacheDir, "fetch-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // only a temporary folder
+	settings := cli.New()
+	settings.RepositoryCache, settings.RepositoryConfig = dir, filepath.Join(dir, "repositories.yaml")
+	dl := downloader.ChartDownloader{
+		Out: io.Discard, Getters: getter.All(settings),
+		RepositoryConfig: settings.RepositoryConfig, RepositoryCache: settings.RepositoryCache,
+	}
+	ref := s.config.Chart
+	if registry.IsOCI(ref) {
+		client, err := registry.NewClient(registry.ClientOptWriter(io.Discard))
+		if err != nil {
+			return err
+		}
+		dl.RegistryClient, dl.Options = client, []getter.Option{getter.WithRegistryClient(client)}
+	} else if s.config.ChartRepo != "" {
+		if ref, err = repo.FindChartInRepoURL(s.config.ChartRepo, s.config.Chart, s.config.ChartVersion, "", "", "", dl.Getters); err != nil {
+			return err
+		}
+	}
+	file, _, err := dl.DownloadTo(ref, s.config.ChartVersion, dir)
+	if err != nil {
+		return err
+	}
+	return os.Rename(file, kept)
+}
+
+// readValues returns the operator's values.
+func readValues(path string) (map[string]any, error) {
+	values := map[string]any{}
+	if path == "" {
+		return values, nil
+	}
+	text, err := os.ReadFile(path) //nolint:gosec // the operator's own choice
+	if err != nil {
+		return nil, badValuesFile(path, "cannot be read").Because(err)
+	}
+	if err := yaml.Unmarshal(text, &values); err != nil { // the error may quote a secret
+		return nil, badValuesFile(path, "is no YAML object")
+	}
+	return values, nil
+}
+
+func badValuesFile(path, what string) *fault.Error {
+	return fault.Unavailable.New("values_file_wrong", "The file of values for the vCluster chart, %s, %s.", path, what)
+}
+
+// quoted is a value that a schema's complaint repeats.
+var quoted = regexp.MustCompile(`'[^']*' (does not match pattern|is not valid)`) //nolint:gochecknoglobals // a constant
+
+// check has the chart's schema and templates judge the values, without the host
+// cluster. What they refuse can never be installed.
+func check(c *chart.Chart, name string, values map[string]any) error {
+	all, err := chartutil.CoalesceValues(c, values)
+	if err != nil {
+		return refusedByChart(err)
+	}
+	if err := chartutil.ValidateAgainstSchema(c, all); err != nil {
+		return refusedByChart(err)
+	}
+	render := action.NewInstall(&action.Configuration{Log: func(string, ...any) {}})
+	render.ClientOnly, render.DryRun, render.SkipSchemaValidation = true, true, true
+	render.ReleaseName, render.Namespace = name, name
+	if _, err := render.Run(c, values); err != nil {
+		return refusedByChart(err)
+	}
+	return nil
+}
+
+func refusedByChart(err error) error {
+	said := quoted.ReplaceAllString(err.Error(), "the value $1")
+	return fault.Invalid.New("chart_refuses", "The vCluster chart refuses its values: %s.", clause(said)).Because(errors.New(clause(said)))
+}
+
+// setting reads a value at a path of names, or nil.
+func setting(values map[string]any, path ...string) any {
+	var at any = values
+	for _, name := range path {
+		table, ok := at.(map[string]any)
+		if !ok {
+			return nil
+		}
+		at = table[name]
+	}
+	return at
+}
+
+func settingText(values map[string]any, path ...string) string {
+	if v := setting(values, path...); v != nil {
+		return fmt.Sprint(v)
+	}
+	return ""
+}

@@ -1,0 +1,114 @@
+package helmprovision
+
+import (
+	"context"
+	"errors"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/text"
+)
+
+// told turns an error of the host cluster, or of Helm about it, into one that
+// people can act on. Doing is what was tried, as in "install the chart".
+func told(err error, doing string) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	for _, judge := range []func(error, string) *fault.Error{removingFault, rightFault, refusedFault, busyFault} {
+		if f := judge(err, doing); f != nil {
+			return f.Because(err)
+		}
+	}
+	return fault.Unavailable.New("host_unreachable", "The host cluster could not be reached to %s.", doing).Because(err)
+}
+
+func removing() *fault.Error {
+	return fault.Unavailable.New("control_plane_removing", "The control plane is being removed.")
+}
+
+func removingFault(err error, _ string) *fault.Error {
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || strings.Contains(err.Error(), "because it is being terminated") {
+		return removing()
+	}
+	return nil
+}
+
+// denial is how Kubernetes says which right is missing. Helm passes some errors
+// on as text only.
+var denial = regexp.MustCompile(`cannot ([a-z]+) resource "([^"]+)" in API group "([^"]*)"( in the namespace "[^"]*"| at the cluster scope)?`) //nolint:gochecknoglobals // a constant
+
+// surplus is how Kubernetes refuses to let a role be made with rights that its
+// maker does not have.
+const surplus = "attempting to grant RBAC permissions not currently held"
+
+func rightFault(err error, doing string) *fault.Error {
+	said := err.Error()
+	if d := denial.FindStringSubmatch(said); d != nil {
+		return fault.Unavailable.New("host_forbidden", "KubeBYON could not %s: on the host cluster it lacks the right to %s. Give its account this right.", doing, right(d[1], d[2], d[3])+d[4])
+	}
+	switch {
+	case strings.Contains(said, surplus):
+		return fault.Unavailable.New("host_forbidden", "KubeBYON could not %s: on the host cluster it may not grant the rights that the chart's roles hold. Give its account the right to escalate roles, or those rights.", doing)
+	case strings.Contains(said, "exceeded quota"):
+		return fault.Unavailable.New("host_quota", "KubeBYON could not %s: a quota of the host cluster is used up.", doing)
+	case apierrors.IsUnauthorized(err):
+		return fault.Unavailable.New("host_unauthorized", "The host cluster does not accept KubeBYON's credentials.")
+	case apierrors.IsForbidden(err):
+		return fault.Unavailable.New("host_forbidden", "KubeBYON could not %s: the host cluster forbids it: %s.", doing, clause(statusOf(err)))
+	}
+	return nil
+}
+
+// right names one, as in "create namespaces" or "patch deployments.apps".
+func right(verb, resource, group string) string {
+	if group != "" {
+		resource += "." + group
+	}
+	return verb + " " + resource
+}
+
+func refusedFault(err error, doing string) *fault.Error {
+	switch {
+	case strings.Contains(err.Error(), "provided port is already allocated"):
+		return fault.Unavailable.New("node_port_taken", "KubeBYON could not %s: its node port is in use by another Service of the host cluster.", doing)
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
+		return fault.Invalid.New("host_refused", "KubeBYON could not %s: the host cluster refuses it: %s.", doing, clause(statusOf(err)))
+	}
+	return nil
+}
+
+func busyFault(err error, _ string) *fault.Error {
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || strings.Contains(err.Error(), "another operation") || strings.Contains(err.Error(), "already exists") {
+		return busy()
+	}
+	return nil
+}
+
+func busy() *fault.Error {
+	return fault.Unavailable.New("control_plane_busy", "Another process is changing this control plane at the moment.")
+}
+
+func statusOf(err error) string {
+	var s apierrors.APIStatus
+	if errors.As(err, &s) {
+		return s.Status().Message
+	}
+	return err.Error()
+}
+
+const maxClause = 400
+
+// clause makes foreign text fit to stand in a sentence: one line, not too long,
+// without its own full stop.
+func clause(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	return strings.TrimRight(text.Clip(s, maxClause), ". ")
+}

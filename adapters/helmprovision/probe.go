@@ -1,0 +1,38 @@
+package helmprovision
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"time"
+)
+
+// probeTimeout bounds one question to a published endpoint.
+const probeTimeout = 5 * time.Second
+
+// answers reports whether a control plane with this certificate authority answers
+// at endpoint. Users choose the address: whoever else is there learns nothing but
+// that somebody asked for a TLS connection, and nobody learns what else is there.
+func (c Config) answers(ctx context.Context, endpoint string, ca []byte) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	transport := &http.Transport{
+		DialContext: c.Dial, DisableKeepAlives: true, TLSHandshakeTimeout: probeTimeout, MaxResponseHeaderBytes: 1 << 14,
+		TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+	}
+	defer transport.CloseIdleConnections()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint+"/readyz", http.NoBody)
+	if err != nil {
+		return false
+	}
+	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	answer, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	defer answer.Body.Close() //nolint:errcheck // nothing of it is read
+	return answer.StatusCode == http.StatusOK
+}

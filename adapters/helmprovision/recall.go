@@ -1,0 +1,157 @@
+package helmprovision
+
+import (
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+)
+
+// recall is what this process remembers of what it has seen and asked. All of it
+// may be forgotten: then it takes longer to come to the same verdict.
+type recall struct {
+	now func() time.Time
+
+	mu        sync.Mutex
+	spans     map[string]span
+	probes    map[id.Cluster]probe
+	texts     map[string]remark // what a pod's container said, why a namespace has no pods
+	questions map[string]bool   // under way
+}
+
+// span is how long something has been so, as often as somebody looked.
+type span struct{ first, last time.Time }
+
+type probe struct {
+	about string // endpoint, certificate authority and incarnation
+	first time.Time
+	ok    bool
+}
+
+type remark struct {
+	said string
+	at   time.Time
+}
+
+const (
+	// What nobody saw for so long may have been otherwise meanwhile.
+	gap = 30 * time.Second
+	// Texts are read again after so long.
+	stale = 30 * time.Second
+	// Each map is emptied of what is old when it grows beyond this.
+	maxRecalled = 4096
+)
+
+func newRecall(now func() time.Time) *recall {
+	return &recall{now: now, spans: map[string]span{}, probes: map[id.Cluster]probe{}, texts: map[string]remark{}, questions: map[string]bool{}}
+}
+
+func (r *recall) since(key string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	s, ok := r.spans[key]
+	if !ok || now.Sub(s.last) > gap || now.Before(s.first) {
+		s.first = now
+	}
+	s.last = now
+	if len(r.spans) >= maxRecalled {
+		for k, old := range r.spans {
+			if now.Sub(old.last) > gap {
+				delete(r.spans, k)
+			}
+		}
+	}
+	r.spans[key] = s
+	return now.Sub(s.first)
+}
+
+// probed reports whether the last question about this was answered, and since
+// when it is asked.
+func (r *recall) probed(cluster id.Cluster, about string) (ok bool, waited time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	q := r.probes[cluster]
+	if q.about != about {
+		if len(r.probes) >= maxRecalled {
+			clear(r.probes)
+		}
+		q = probe{about: about, first: now}
+		r.probes[cluster] = q
+	}
+	return q.ok, now.Sub(q.first)
+}
+
+func (r *recall) note(cluster id.Cluster, about string, ok bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q := r.probes[cluster]; q.about == about && ok {
+		q.ok = true
+		r.probes[cluster] = q
+	}
+	return ok
+}
+
+// forget lets a cluster's endpoint be asked anew.
+func (r *recall) forget(cluster id.Cluster) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.probes, cluster)
+}
+
+func logKey(pod *corev1.Pod) string { return "logs/" + string(pod.UID) }
+
+func (r *recall) last(pod *corev1.Pod) (said string, known bool) { return r.text(logKey(pod)) }
+
+func (r *recall) events(namespace string) string {
+	said, _ := r.text("events/" + namespace)
+	return said
+}
+
+// text stays known while it is read again.
+func (r *recall) text(key string) (said string, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, ok := r.texts[key]
+	return t.said, ok && r.now().Sub(t.at) < 20*stale
+}
+
+func (r *recall) say(pod *corev1.Pod, said string) { r.keep(logKey(pod), said) }
+
+func (r *recall) keep(key, said string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.texts) >= maxRecalled {
+		clear(r.texts)
+	}
+	r.texts[key] = remark{said, r.now()}
+}
+
+// begin reports whether a question may be asked: one of a kind at a time, and not
+// too many at once.
+func (r *recall) begin(question string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.questions[question] || len(r.questions) >= maxQuestions {
+		return false
+	}
+	r.questions[question] = true
+	return true
+}
+
+func (r *recall) done(question string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.questions, question)
+}
+
+// fresh reports whether a text was kept within d.
+func (r *recall) fresh(key string, d time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, ok := r.texts[key]
+	return ok && r.now().Sub(t.at) < d
+}

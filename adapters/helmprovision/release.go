@@ -1,0 +1,131 @@
+package helmprovision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage/driver"
+
+	"github.com/kubebyon/kubebyon/ports/provision"
+)
+
+const (
+	// Revisions of a release that Helm keeps.
+	maxHistory = 3
+	// Helm's own bound for the hooks of a chart, if it has any.
+	hookTimeout = 2 * time.Minute
+)
+
+// helm prepares Helm for one namespace.
+func (p *Provisioner) helm(namespace string) (*action.Configuration, error) {
+	c := new(action.Configuration)
+	log := func(format string, args ...any) {
+		p.config.Log.Debug("helm", "namespace", namespace, "says", fmt.Sprintf(format, args...))
+	}
+	if err := c.Init(lender{p.host, namespace}, namespace, "secret", log); err != nil {
+		return nil, err
+	}
+	c.Releases.MaxHistory = maxHistory
+	caps, err := p.capabilities()
+	if err != nil {
+		return nil, err
+	}
+	c.Capabilities = caps
+	return c, nil
+}
+
+// capabilities are what the host cluster offers to the chart's templates.
+func (p *Provisioner) capabilities() (*chartutil.Capabilities, error) {
+	version, err := p.host.discover.ServerVersion()
+	if err != nil {
+		return nil, err
+	}
+	apis, err := action.GetVersionSet(p.host.discover)
+	if err != nil {
+		return nil, err
+	}
+	return &chartutil.Capabilities{
+		APIVersions: apis,
+		KubeVersion: chartutil.KubeVersion{Version: version.GitVersion, Major: version.Major, Minor: version.Minor},
+		HelmVersion: chartutil.DefaultCapabilities.HelmVersion,
+	}, nil
+}
+
+// isInstalled reports whether Helm has installed this very plan, and it is still
+// there.
+func (p *Provisioner) isInstalled(want provision.Want, hash string) bool {
+	if work := p.window.scene(want.ID).workload(); work == nil || work.GetAnnotations()[noteHash] != hash {
+		return false
+	}
+	c, err := p.helm(want.Name)
+	if err != nil {
+		return false
+	}
+	last, err := c.Releases.Last(want.Name)
+	return err == nil && last.Info.Status == release.StatusDeployed && last.Info.Description == hash
+}
+
+// release installs or upgrades. What an interrupted operation left is gone on
+// with: nothing is removed that holds data.
+func (p *Provisioner) release(name string, ch *chart.Chart, plan planned) error {
+	c, err := p.helm(name)
+	if err != nil {
+		return err
+	}
+	last, err := c.Releases.Last(name)
+	if errors.Is(err, driver.ErrReleaseNotFound) {
+		return p.install(c, name, ch, plan, false)
+	}
+	if err != nil {
+		return fmt.Errorf("read the release: %w", err)
+	}
+	switch last.Info.Status {
+	case release.StatusUninstalled:
+		return p.install(c, name, ch, plan, true)
+	case release.StatusPendingInstall, release.StatusPendingUpgrade, release.StatusPendingRollback, release.StatusUninstalling, release.StatusUnknown:
+		// Whoever began this is dead: the lease is ours.
+		last.SetStatus(release.StatusFailed, "Interrupted")
+		if err := c.Releases.Update(last); err != nil {
+			return fmt.Errorf("mark the interrupted release: %w", err)
+		}
+	case release.StatusDeployed, release.StatusFailed, release.StatusSuperseded:
+	}
+	return p.upgrade(c, name, ch, plan)
+}
+
+func (p *Provisioner) install(c *action.Configuration, name string, ch *chart.Chart, plan planned, again bool) error {
+	op := action.NewInstall(c)
+	op.ReleaseName, op.Namespace, op.Description, op.Replace, op.Timeout = name, name, plan.hash, again, hookTimeout
+	op.SkipSchemaValidation, op.DisableOpenAPIValidation = true, true // judged before, and judged by the host
+	_, err := op.RunWithContext(context.Background(), ch, plan.values)
+	return err
+}
+
+func (p *Provisioner) upgrade(c *action.Configuration, name string, ch *chart.Chart, plan planned) error {
+	op := action.NewUpgrade(c)
+	op.Namespace, op.Description, op.MaxHistory, op.ResetValues, op.Timeout = name, plan.hash, maxHistory, true, hookTimeout
+	op.SkipSchemaValidation, op.DisableOpenAPIValidation = true, true
+	_, err := op.RunWithContext(context.Background(), name, ch, plan.values)
+	return err
+}
+
+// uninstall removes the release, in whatever state it is.
+func (p *Provisioner) uninstall(name string) error {
+	c, err := p.helm(name)
+	if err != nil {
+		return err
+	}
+	op := action.NewUninstall(c)
+	op.IgnoreNotFound, op.Timeout = true, hookTimeout
+	_, err = op.Run(name)
+	if errors.Is(err, driver.ErrReleaseNotFound) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,48 @@
+package helmprovision
+
+import (
+	"crypto/rand"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/provision/provisiontest"
+)
+
+func randomID() (random [10]byte) {
+	_, _ = rand.Read(random[:])
+	return random
+}
+
+const noImage = `controlPlane: {statefulSet: {pods: {annotations: {localplane.kubebyon.io/behave: image-pull-error}}}}`
+
+func TestProvisioner(t *testing.T) {
+	t.Parallel()
+	b := hosted(t)
+	client := b.client(t)
+	provisiontest.Run(t, provisiontest.Harness{
+		New:     func(t *testing.T) provision.Provisioner { return start(t, b.config(t)) },
+		Want:    provision.Want{KubernetesVersion: "v1.36.3", CPURequestMilli: 100, MemoryRequestMiB: 512, Public: true, PublicMode: provision.NodePort},
+		Arrives: 2 * time.Minute,
+		Break: func(t *testing.T, p provision.Provisioner, _ string) func() {
+			file := p.(*Provisioner).config.ValuesFile
+			writeFile(t, file, noImage)
+			return func() { writeFile(t, file, "") }
+		},
+		Kill: func(t *testing.T, p provision.Provisioner, c id.Cluster) {
+			n, now := p.(*Provisioner).window.namespaceOf(c), int64(0)
+			err := client.CoreV1().Pods(n.Name).DeleteCollection(t.Context(), metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: "app=vcluster"})
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+		Restart: func(t *testing.T, p provision.Provisioner) provision.Provisioner {
+			stop(t, p.(*Provisioner))
+			return start(t, p.(*Provisioner).config)
+		},
+		OtherHost: "clusters.example.com",
+	})
+}

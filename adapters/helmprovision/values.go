@@ -1,0 +1,249 @@
+package helmprovision
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/ports/provision"
+)
+
+// access is where a control plane is published.
+type access struct {
+	Host     string // empty: not known yet
+	Port     int
+	NodePort int      // of the Service, when it has one
+	Near     []string // names and addresses of the platform's own way
+}
+
+func (a access) endpoint() string {
+	if a.Host == "" {
+		return ""
+	}
+	return net.JoinHostPort(a.Host, strconv.Itoa(a.Port))
+}
+
+func (a access) url() string { return "https://" + a.endpoint() }
+
+// serviceType is what the chart's Service has to be.
+func serviceType(w provision.Want) string {
+	switch {
+	case w.Public && w.PublicMode == provision.NodePort:
+		return "NodePort"
+	case w.Public && w.PublicMode == provision.LoadBalancer:
+		return "LoadBalancer"
+	}
+	return "ClusterIP"
+}
+
+// checkAccess refuses ways to publish a control plane that cannot lead to it.
+func checkAccess(w provision.Want) error {
+	if !w.Public {
+		return nil
+	}
+	var c fault.Check
+	switch w.PublicMode {
+	case provision.NodePort, provision.LoadBalancer:
+	case provision.Ingress:
+		_, err := netip.ParseAddr(w.Host)
+		c.That(w.Host != "" && err != nil, "control_plane_host", "must be a DNS name that leads to the host cluster's ingress when public_access_mode is ingress")
+	default:
+		c.That(false, "public_access_mode", "must be nodeport, loadbalancer or ingress")
+	}
+	return c.Err()
+}
+
+// Marks on what belongs to KubeBYON on the host cluster.
+const (
+	managedBy    = "app.kubernetes.io/managed-by"
+	managedName  = "kubebyon"
+	labelCluster = "kubebyon.io/cluster"
+
+	noteHash      = "kubebyon.io/hash"      // of what has been applied; also on workload and pods
+	noteEndpoint  = "kubebyon.io/endpoint"  // "host:port", where it is published
+	noteNodePort  = "kubebyon.io/node-port" // for life
+	noteHosts     = "kubebyon.io/hosts"     // that it was ever published under
+	noteWant      = "kubebyon.io/want"      // as JSON
+	noteGivenUp   = "kubebyon.io/given-up"  // UIDs of what had failed when somebody tried again
+	noteCondemned = "kubebyon.io/condemned" // since when it is being removed
+	noteExisted   = "kubebyon.io/authority" // a digest of the certificate authority, once it was ready
+)
+
+// planned is what the chart is to be installed with.
+type planned struct {
+	values map[string]any
+	hash   string
+}
+
+// plan merges the operator's values under those that want and access ask for.
+// They come with a hash that tells a change from a repetition.
+func (c Config) plan(ch *chart.Chart, file map[string]any, w provision.Want, a access) (planned, error) {
+	values, err := c.merge(ch, file, w, a)
+	if err != nil {
+		return planned{}, err
+	}
+	hash := digest(ch, values)
+	mark := map[string]any{noteHash: hash}
+	overlay(values, map[string]any{"controlPlane": map[string]any{"statefulSet": map[string]any{
+		"annotations": mark, "pods": map[string]any{"annotations": mark},
+	}}})
+	return planned{values, hash}, nil
+}
+
+func digest(ch *chart.Chart, values map[string]any) string {
+	text, _ := json.Marshal(values) //nolint:errchkjson // it came from YAML
+	h := sha256.New()
+	fmt.Fprintf(h, "%s %s\n%s", ch.Name(), ch.Metadata.Version, text)
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+func (c Config) merge(ch *chart.Chart, file map[string]any, w provision.Want, a access) (map[string]any, error) {
+	values, err := clone(file)
+	if err != nil {
+		return nil, err
+	}
+	overlay(values, map[string]any{
+		"controlPlane": map[string]any{
+			"distro":      map[string]any{"k8s": map[string]any{"version": w.KubernetesVersion}},
+			"service":     map[string]any{"enabled": true, "httpsNodePort": a.NodePort, "spec": map[string]any{"type": serviceType(w)}},
+			"ingress":     ingressValues(w),
+			"proxy":       map[string]any{"extraSANs": sans(values, w, a)},
+			"statefulSet": map[string]any{"resources": map[string]any{"requests": requests(w)}},
+		},
+		"telemetry": map[string]any{"enabled": false},
+	})
+	if a.Host != "" {
+		overlay(values, map[string]any{"exportKubeConfig": map[string]any{"server": a.url()}})
+	}
+	if !c.SharedNodes {
+		overlay(values, map[string]any{"privateNodes": map[string]any{"enabled": true}})
+	}
+	if c.LicenceSecret != "" {
+		overlay(values, map[string]any{"platform": map[string]any{"apiKey": licence(c.LicenceSecret)}})
+	}
+	return values, finish(ch, values, w, a)
+}
+
+// finish sets what depends on the chart's own values.
+func finish(ch *chart.Chart, values map[string]any, w provision.Want, a access) error {
+	copied, err := clone(values)
+	if err != nil {
+		return err
+	}
+	all, err := chartutil.CoalesceValues(ch, copied)
+	if err != nil {
+		return refusedByChart(err)
+	}
+	// vCluster knows an endpoint only where it has nodes of its own.
+	if setting(all, "privateNodes", "enabled") == true && a.Host != "" {
+		overlay(values, map[string]any{"controlPlane": map[string]any{"endpoint": a.endpoint()}})
+	}
+	limit, err := resource.ParseQuantity(settingText(all, "controlPlane", "statefulSet", "resources", "limits", "memory"))
+	asked := resource.MustParse(memoryOf(w))
+	if err == nil && asked.Cmp(limit) > 0 {
+		overlay(values, map[string]any{"controlPlane": map[string]any{"statefulSet": map[string]any{"resources": map[string]any{
+			"limits": map[string]any{"memory": memoryOf(w)},
+		}}}})
+	}
+	cpu, err := resource.ParseQuantity(settingText(all, "controlPlane", "statefulSet", "resources", "limits", "cpu"))
+	askedCPU := resource.MustParse(processorOf(w))
+	if err == nil && askedCPU.Cmp(cpu) > 0 {
+		overlay(values, map[string]any{"controlPlane": map[string]any{"statefulSet": map[string]any{"resources": map[string]any{
+			"limits": map[string]any{"cpu": processorOf(w)},
+		}}}})
+	}
+	return nil
+}
+
+func memoryOf(w provision.Want) string { return strconv.FormatInt(w.MemoryRequestMiB, 10) + "Mi" }
+
+func processorOf(w provision.Want) string { return strconv.FormatInt(w.CPURequestMilli, 10) + "m" }
+
+// requests leave out what is not asked for: the chart has its own.
+func requests(w provision.Want) map[string]any {
+	out := map[string]any{}
+	if w.CPURequestMilli > 0 {
+		out["cpu"] = processorOf(w)
+	}
+	if w.MemoryRequestMiB > 0 {
+		out["memory"] = memoryOf(w)
+	}
+	return out
+}
+
+func ingressValues(w provision.Want) map[string]any {
+	if w.Public && w.PublicMode == provision.Ingress {
+		return map[string]any{"enabled": true, "host": w.Host}
+	}
+	return map[string]any{"enabled": false}
+}
+
+// sans are all names under which somebody may know the control plane: the
+// operator's, the one it is published under, those that it was published under
+// when nodes joined, and the platform's own.
+func sans(file map[string]any, w provision.Want, a access) []any {
+	var names []string
+	if own, ok := setting(file, "controlPlane", "proxy", "extraSANs").([]any); ok {
+		for _, n := range own {
+			names = append(names, fmt.Sprint(n))
+		}
+	}
+	names = append(append(append(names, a.Host, w.Host), w.FormerHosts...), a.Near...)
+	names = append(names, w.Name+"."+w.Name, w.Name+"."+w.Name+".svc")
+	var out []any
+	for i, n := range names {
+		if n != "" && !slices.Contains(names[:i], n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func licence(secret string) map[string]any {
+	if namespace, name, ok := strings.Cut(secret, "/"); ok {
+		return map[string]any{"secretName": name, "namespace": namespace}
+	}
+	return map[string]any{"secretName": secret}
+}
+
+// overlay lets what is in over win over what is in values.
+func overlay(values, over map[string]any) {
+	for name, v := range over {
+		below, ok := values[name].(map[string]any)
+		table, isTable := v.(map[string]any)
+		if ok && isTable {
+			overlay(below, table)
+			continue
+		}
+		if isTable {
+			made := map[string]any{}
+			overlay(made, table)
+			v = made
+		}
+		values[name] = v
+	}
+}
+
+// clone copies values, which Helm and overlay change.
+func clone(values map[string]any) (map[string]any, error) {
+	text, err := json.Marshal(values)
+	if err != nil {
+		return nil, fmt.Errorf("copy values: %w", err)
+	}
+	out := map[string]any{}
+	if err := json.Unmarshal(text, &out); err != nil {
+		return nil, fmt.Errorf("copy values: %w", err)
+	}
+	return out, nil
+}
