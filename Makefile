@@ -56,6 +56,13 @@ bin/kubectl: .ci/kubectl/go.mod
 		cd .ci/kubectl && $(BUILD) -ldflags '-s -w $(K8S_LDFLAGS)' -o $(CURDIR)/$@ .; fi
 	@touch -ch $@
 
+.PHONY: images
+images: ## Build the container images (IMAGE=kubebyon; the worker's has -worker behind it)
+	@for target in server worker; do \
+		suffix=$${target#server}; name='$(or $(IMAGE),kubebyon)'$${suffix:+-$$suffix}; \
+		docker build -f deploy/Dockerfile --target $$target --build-arg VERSION='$(VERSION)' --build-arg COMMIT='$(COMMIT)' -t "$$name:$(VERSION)" .; \
+	done
+
 .PHONY: test
 test: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
 test: export KUBEBYON_KUBECTL ?= $(CURDIR)/bin/kubectl

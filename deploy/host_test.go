@@ -1,0 +1,473 @@
+package deploy_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	authv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// monitors is as much of the Prometheus operator's definition as the chart uses,
+// and refuses everything else.
+const monitors = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: servicemonitors.monitoring.coreos.com, annotations: {api-approved.kubernetes.io: unapproved}}
+spec:
+  group: monitoring.coreos.com
+  scope: Namespaced
+  names: {kind: ServiceMonitor, listKind: ServiceMonitorList, plural: servicemonitors, singular: servicemonitor}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          required: [spec]
+          properties:
+            spec:
+              type: object
+              required: [endpoints, selector]
+              properties:
+                selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
+                namespaceSelector: {type: object, properties: {matchNames: {type: array, items: {type: string}}}}
+                endpoints:
+                  type: array
+                  items:
+                    type: object
+                    properties: {port: {type: string}, path: {type: string}, interval: {type: string, pattern: "^[0-9]+(ms|s|m|h)$"}}
+`
+
+func (u user) client(t *testing.T, o unstructured.Unstructured) dynamic.ResourceInterface {
+	t.Helper()
+	kind := o.GroupVersionKind()
+	mapping, err := u.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		t.Fatalf("%s: %v", title(o), err)
+	}
+	if o.GetNamespace() == "" {
+		return u.dynamic.Resource(mapping.Resource)
+	}
+	return u.dynamic.Resource(mapping.Resource).Namespace(o.GetNamespace())
+}
+
+func (u user) namespace(t *testing.T, name string, labels map[string]string) {
+	t.Helper()
+	_, err := u.kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		t.Fatal(err)
+	}
+}
+
+// eventually tries until what says nothing more is wrong.
+func eventually(t *testing.T, what func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	for {
+		err := what(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("still after 60 s: %v", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// TestARealAPIServerTakesEveryObject: unknown fields, wrong types and values
+// that no API server would store fail here and not on somebody's cluster.
+func TestARealAPIServerTakesEveryObject(t *testing.T) {
+	t.Parallel()
+	admin := thePlane(t).administrator(t)
+	definition, err := objects(monitors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.client(t, definition[0]).Create(t.Context(), &definition[0], metav1.CreateOptions{FieldValidation: "Strict"}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func(context.Context) error {
+		admin.found.Invalidate()
+		_, err := admin.mapper.RESTMapping(schema.GroupKind{Group: "monitoring.coreos.com", Kind: "ServiceMonitor"}, "v1")
+		return err
+	})
+	for _, name := range []string{ourHome, "licences"} {
+		// The chart's pods have to pass the strictest of Kubernetes' own standards.
+		admin.namespace(t, name, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
+	}
+	eventually(t, func(ctx context.Context) error {
+		_, err := admin.kube.CoreV1().ServiceAccounts(ourHome).Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+	for name, text := range worlds() {
+		all := mustRender(t, text)
+		for _, u := range all {
+			_, err := admin.client(t, u).Create(t.Context(), &u, metav1.CreateOptions{FieldValidation: "Strict", DryRun: []string{metav1.DryRunAll}})
+			if err != nil {
+				t.Errorf("%s: %s: %v", name, title(u), err)
+			}
+		}
+		for component, pod := range pods(t, all) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: component, Namespace: ourHome, Labels: pod.Labels, Annotations: pod.Annotations}, Spec: pod.Spec}
+			pod.Spec.ServiceAccountName = "default" // the chart's is not there in a dry run
+			_, err := admin.kube.CoreV1().Pods(ourHome).Create(t.Context(), pod, metav1.CreateOptions{FieldValidation: "Strict", DryRun: []string{metav1.DryRunAll}})
+			if err != nil {
+				t.Errorf("%s: the pod of the %s: %v", name, component, err)
+			}
+		}
+	}
+}
+
+// helm returns a configuration that acts as u.
+func (u user) helm(t *testing.T, namespace string) *action.Configuration {
+	t.Helper()
+	c := new(action.Configuration)
+	if err := c.Init(getter{u, namespace}, namespace, "secrets", func(string, ...any) {}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (u user) install(t *testing.T, path, namespace, name, text string) error {
+	t.Helper()
+	c, err := loader.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	install := action.NewInstall(u.helm(t, namespace))
+	install.ReleaseName, install.Namespace = name, namespace
+	_, err = install.RunWithContext(t.Context(), c, values(t, text))
+	return err
+}
+
+func (u user) upgrade(t *testing.T, path, namespace, name, text string) error {
+	t.Helper()
+	c, err := loader.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	upgrade := action.NewUpgrade(u.helm(t, namespace))
+	upgrade.Namespace = namespace
+	_, err = upgrade.RunWithContext(t.Context(), name, c, values(t, text))
+	return err
+}
+
+func (u user) uninstall(t *testing.T, namespace, name string) error {
+	t.Helper()
+	uninstall := action.NewUninstall(u.helm(t, namespace))
+	uninstall.DeletionPropagation, uninstall.Wait, uninstall.Timeout = "foreground", true, time.Minute
+	_, err := uninstall.Run(name)
+	return err
+}
+
+// TestTheChartInstallsUpgradesAndLeavesNothing runs on a cluster without nodes:
+// no pod starts, so that nothing is said here of the programs in them.
+func TestTheChartInstallsUpgradesAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	const home, name = "life", "life"
+	admin := thePlane(t).administrator(t)
+	admin.namespace(t, home, nil)
+	if err := admin.install(t, chartPath, home, name, inline); err != nil {
+		t.Fatal(err)
+	}
+	before := admin.generation(t, home, name)
+	if err := admin.upgrade(t, chartPath, home, name, inline+"config: {logLevel: debug}"); err != nil {
+		t.Fatal(err)
+	}
+	if after := admin.generation(t, home, name); after <= before {
+		t.Errorf("an upgrade with another setting left the Deployment at generation %d", after)
+	}
+	if len(admin.left(t, name)) == 0 {
+		t.Fatal("nothing was installed, or it cannot be found")
+	}
+	if err := admin.uninstall(t, home, name); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func(context.Context) error {
+		if left := admin.left(t, name); len(left) > 0 {
+			return fmt.Errorf("an uninstalled release left %s", left)
+		}
+		return nil
+	})
+}
+
+func (u user) generation(t *testing.T, home, name string) int64 {
+	t.Helper()
+	d, err := u.kube.AppsV1().Deployments(home).Get(t.Context(), name+"-kubebyon-server", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Generation
+}
+
+// left is everything of a release on the whole cluster, and of Helm's own notes.
+func (u user) left(t *testing.T, release string) (out []string) {
+	t.Helper()
+	lists, err := u.kube.Discovery().ServerPreferredResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range lists {
+		version, _ := schema.ParseGroupVersion(list.GroupVersion)
+		for _, r := range list.APIResources {
+			if !slices.Contains(r.Verbs, "list") || !slices.Contains(r.Verbs, "delete") {
+				continue
+			}
+			for _, selector := range []string{"app.kubernetes.io/instance=" + release, "owner=helm,name=" + release} {
+				found, err := u.dynamic.Resource(version.WithResource(r.Name)).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
+				if err != nil {
+					continue // what cannot be listed holds nothing of ours
+				}
+				for _, o := range found.Items {
+					out = append(out, title(o))
+				}
+			}
+		}
+	}
+	return out
+}
+
+// hosted is a host cluster with the chart on it, and a namespace of a tenant and
+// one of somebody else.
+type hosted struct {
+	admin, server, worker user
+	ours, theirs          string
+}
+
+func host(t *testing.T, name, text string) hosted {
+	t.Helper()
+	p := thePlane(t)
+	h := hosted{
+		admin: p.administrator(t), server: p.account(t, name, name+"-kubebyon-server"), worker: p.account(t, name, name+"-kubebyon-worker"),
+		ours: name + "-tenant", theirs: name + "-theirs",
+	}
+	h.admin.namespace(t, name, nil)
+	h.admin.namespace(t, h.theirs, nil)
+	if err := h.admin.install(t, chartPath, name, name, text); err != nil {
+		t.Fatal(err)
+	}
+	// Policies begin to work a moment after they were made.
+	eventually(t, func(ctx context.Context) error {
+		_, err := h.worker.kube.CoreV1().ConfigMaps(h.theirs).Create(ctx, configMap(), dryRun())
+		if err == nil || !strings.Contains(err.Error(), "namespaces of its own") {
+			return fmt.Errorf("the admission policy is not at work yet: %w", err)
+		}
+		err = h.worker.kube.CoreV1().Namespaces().Delete(ctx, h.theirs, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil || !strings.Contains(err.Error(), "namespaces of its own") {
+			return fmt.Errorf("the admission policy is not at work yet: %w", err)
+		}
+		return nil
+	})
+	h.worker.namespace(t, h.ours, map[string]string{"app.kubernetes.io/managed-by": "kubebyon", "kubebyon.io/cluster": "cl_x"})
+	return h
+}
+
+func dryRun() metav1.CreateOptions { return metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}} }
+
+func configMap() *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "anything"}}
+}
+
+// can asks the API server's authorizer, "verb group/resource[/subresource]".
+func (u user) can(t *testing.T, namespace, right string) bool {
+	t.Helper()
+	verb, what, _ := strings.Cut(right, " ")
+	group, resource, _ := strings.Cut(what, "/")
+	resource, sub, _ := strings.Cut(resource, "/")
+	review := &authv1.SelfSubjectAccessReview{Spec: authv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authv1.ResourceAttributes{
+		Namespace: namespace, Verb: verb, Group: group, Resource: resource, Subresource: sub,
+	}}}
+	answer, err := u.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.Status.Allowed
+}
+
+// TestTheRightsAreEnoughForATenant installs, changes and removes the chart that
+// stands in for vCluster's as the worker, and looks at it as both programs do.
+func TestTheRightsAreEnoughForATenant(t *testing.T) {
+	t.Parallel()
+	const fixture = "../testdata/charts/vcluster"
+	h := host(t, "enough", existing)
+	for _, text := range []string{
+		"{privateNodes: {enabled: true}}",
+		"{privateNodes: {enabled: true}, controlPlane: {backingStore: {etcd: {deploy: {enabled: true}}}}}",
+	} {
+		if err := h.worker.install(t, fixture, h.ours, h.ours, text); err != nil {
+			t.Fatalf("install with %s: %v", text, err)
+		}
+		if err := h.worker.upgrade(t, fixture, h.ours, h.ours, strings.TrimSuffix(text, "}")+`, exportKubeConfig: {server: "https://a.example.com:443"}}`); err != nil {
+			t.Fatalf("upgrade from %s: %v", text, err)
+		}
+		if err := h.worker.uninstall(t, h.ours, h.ours); err != nil {
+			t.Fatalf("uninstall: %v", err)
+		}
+	}
+	patch := []byte(`{"metadata":{"annotations":{"kubebyon.io/want":"{}"}}}`)
+	if _, err := h.worker.kube.CoreV1().Namespaces().Patch(t.Context(), h.ours, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Error(err)
+	}
+	if err := h.worker.kube.CoreV1().Namespaces().Delete(t.Context(), h.ours, metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+	for program, u := range map[string]user{"server": h.server, "worker": h.worker} {
+		for right := range strings.SplitSeq("list /namespaces,watch /namespaces,list /nodes,watch /pods,list /services,watch apps/statefulsets,"+
+			"watch apps/deployments,watch /secrets,get /secrets,get /pods/log,list /events,list metrics.k8s.io/pods,"+
+			"delete /pods,list /persistentvolumeclaims,delete /persistentvolumeclaims,create coordination.k8s.io/leases,update coordination.k8s.io/leases", ",") {
+			if !u.can(t, "", right) {
+				t.Errorf("the %s cannot %s", program, right)
+			}
+		}
+	}
+}
+
+// official are the rules of the Role that vCluster's chart 0.36 makes with nodes
+// of the tenant's own, and what it adds when pods run on the host.
+var official = []rbacv1.PolicyRule{
+	rule("", "secrets configmaps", "create delete patch update get list watch"),
+	rule("", "services pods persistentvolumeclaims", "get list watch"),
+	rule("", "pods/resize", "patch update"),
+	rule("apps", "statefulsets replicasets deployments", "get list watch patch update"),
+	rule("", "endpoints pods/log", "get list watch"),
+	rule("", "events", "create get list watch"),
+	rule("events.k8s.io", "events", "create get list watch"),
+	rule("", "endpoints", "create delete patch update"),
+	rule("discovery.k8s.io", "endpointslices", "create list get delete patch update watch"),
+	rule("coordination.k8s.io", "leases", "create delete patch update get list watch"),
+}
+
+var onSharedNodes = []rbacv1.PolicyRule{
+	rule("", "services pods pods/attach pods/portforward pods/exec persistentvolumeclaims", "create delete patch update get list watch"),
+	rule("", "pods/status pods/ephemeralcontainers", "patch update"),
+}
+
+func rule(group, resources, verbs string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: strings.Fields(resources), Verbs: strings.Fields(verbs)}
+}
+
+func role(rules ...rbacv1.PolicyRule) *rbacv1.Role {
+	return &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "vc-x"}, Rules: rules}
+}
+
+// TestTheWorkerCanGrantWhatVClusterNeedsAndNoMore: the API server refuses roles
+// that hold more than their maker does.
+func TestTheWorkerCanGrantWhatVClusterNeedsAndNoMore(t *testing.T) {
+	t.Parallel()
+	h, shared := host(t, "grants", existing), host(t, "shared", existing+"vcluster: {sharedNodes: true}")
+	for _, c := range []struct {
+		what  string
+		on    hosted
+		rules []rbacv1.PolicyRule
+		want  bool
+	}{
+		{"vCluster's rules", h, official, true},
+		{"rules for shared nodes", shared, append(slices.Clone(official), onSharedNodes...), true},
+		{"rules for shared nodes, which were not asked for", h, onSharedNodes, false},
+		{"everything", h, []rbacv1.PolicyRule{rule("*", "*", "*")}, false},
+		{"tokens of others", h, []rbacv1.PolicyRule{rule("", "serviceaccounts/token", "create")}, false},
+		{"the right to grant more", h, []rbacv1.PolicyRule{rule("rbac.authorization.k8s.io", "roles", "escalate bind")}, false},
+	} {
+		_, err := c.on.worker.kube.RbacV1().Roles(c.on.ours).Create(t.Context(), role(c.rules...), dryRun())
+		if (err == nil) != c.want {
+			t.Errorf("%s: %v", c.what, err)
+		}
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "x"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "default", Namespace: h.ours}},
+	}
+	if _, err := h.worker.kube.RbacV1().RoleBindings(h.ours).Create(t.Context(), binding, dryRun()); !apierrors.IsForbidden(err) {
+		t.Errorf("the worker made an administrator of its namespace: %v", err)
+	}
+}
+
+// TestBesideTheLicenceOnlyRightsAreGiven: there the vCluster chart lets each
+// control plane read the one Secret.
+func TestBesideTheLicenceOnlyRightsAreGiven(t *testing.T) {
+	t.Parallel()
+	const beside = "licence-beside"
+	thePlane(t).administrator(t).namespace(t, beside, nil)
+	h := host(t, "licence", existing+"vcluster: {licenceSecret: "+beside+"/vcluster}")
+	read := rule("", "secrets", "get")
+	read.ResourceNames = []string{"vcluster"}
+	if _, err := h.worker.kube.RbacV1().Roles(beside).Create(t.Context(), role(read), dryRun()); err != nil {
+		t.Errorf("a control plane cannot be let read its licence: %v", err)
+	}
+	if _, err := h.worker.kube.CoreV1().Secrets(beside).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, dryRun()); !apierrors.IsForbidden(err) {
+		t.Errorf("the worker changes Secrets beside the licence: %v", err)
+	}
+	if _, err := h.worker.kube.RbacV1().Roles(h.theirs).Create(t.Context(), role(read), dryRun()); !apierrors.IsForbidden(err) {
+		t.Errorf("the worker gives rights in a namespace of somebody else: %v", err)
+	}
+}
+
+// TestTheRightsReachNothingElse tries what somebody with a stolen token would.
+func TestTheRightsReachNothingElse(t *testing.T) {
+	t.Parallel()
+	h := host(t, "else", existing)
+	for right := range strings.SplitSeq("create /pods,create /pods/exec,create /pods/attach,create /pods/portforward,create /pods/eviction,patch /pods/ephemeralcontainers,"+
+		"get /nodes/proxy,create /nodes/proxy,patch /nodes,delete /nodes,create /serviceaccounts/token,impersonate /users,impersonate /serviceaccounts,"+
+		"create rbac.authorization.k8s.io/clusterroles,create rbac.authorization.k8s.io/clusterrolebindings,bind rbac.authorization.k8s.io/clusterroles,"+
+		"escalate rbac.authorization.k8s.io/roles,bind rbac.authorization.k8s.io/roles,approve certificates.k8s.io/signers,create certificates.k8s.io/certificatesigningrequests,"+
+		"create apiextensions.k8s.io/customresourcedefinitions,create admissionregistration.k8s.io/mutatingwebhookconfigurations,"+
+		"delete admissionregistration.k8s.io/validatingadmissionpolicies,delete admissionregistration.k8s.io/validatingadmissionpolicybindings,"+
+		"create /persistentvolumes,create apps/daemonsets,create batch/jobs,create batch/cronjobs,update /namespaces/finalize,deletecollection /secrets,* */*", ",") {
+		for program, u := range map[string]user{"server": h.server, "worker": h.worker} {
+			if u.can(t, "kube-system", right) {
+				t.Errorf("the %s can %s in kube-system", program, right)
+			}
+		}
+	}
+	for _, namespace := range []string{"kube-system", h.theirs, "else"} {
+		for what, err := range h.attacks(t, namespace) {
+			if !apierrors.IsForbidden(err) {
+				t.Errorf("the worker could %s in %s: %v", what, namespace, err)
+			}
+		}
+	}
+	for what, err := range h.attacks(t, h.ours) {
+		if err != nil && what != "label it as its own" && !apierrors.IsNotFound(err) {
+			t.Errorf("the worker could not %s in its own namespace: %v", what, err)
+		}
+	}
+	unlabelled := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "else-stray"}}
+	if _, err := h.worker.kube.CoreV1().Namespaces().Create(t.Context(), unlabelled, dryRun()); !apierrors.IsForbidden(err) {
+		t.Errorf("the worker made a namespace that does not say whose it is: %v", err)
+	}
+}
+
+// attacks are changes that the worker's rights allow by themselves.
+func (h hosted) attacks(t *testing.T, namespace string) map[string]error {
+	ctx, core := t.Context(), h.worker.kube.CoreV1()
+	remove := metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
+	patch := metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}
+	out := map[string]error{}
+	_, out["create a config map"] = core.ConfigMaps(namespace).Create(ctx, configMap(), dryRun())
+	_, out["create a secret"] = core.Secrets(namespace).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, dryRun())
+	_, out["create a service account"] = core.ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, dryRun())
+	_, out["grant rights"] = h.worker.kube.RbacV1().Roles(namespace).Create(ctx, role(official...), dryRun())
+	_, out["change a config map"] = core.ConfigMaps(namespace).Patch(ctx, "kube-root-ca.crt", types.MergePatchType, []byte(`{"data":{"a":"b"}}`), patch)
+	out["delete a config map"] = core.ConfigMaps(namespace).Delete(ctx, "kube-root-ca.crt", remove)
+	out["delete the namespace"] = core.Namespaces().Delete(ctx, namespace, remove)
+	_, out["label it as its own"] = core.Namespaces().Patch(ctx, namespace, types.MergePatchType, []byte(`{"metadata":{"labels":{"app.kubernetes.io/managed-by":"kubebyon"}}}`), patch)
+	return out
+}
