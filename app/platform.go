@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
 	"go.uber.org/fx/fxevent"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
+	"github.com/kubebyon/kubebyon/core/clock"
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
@@ -114,33 +114,30 @@ func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
 	if c.LeaveJobs {
 		return nil
 	}
-	return p.newWorkers(jobs, settled)
+	return p.newWorker(jobs, settled)
 }
 
-func (p *platform) newWorkers(jobs, settled *bell.Bell) error {
+func (p *platform) newWorker(jobs, settled *bell.Bell) error {
 	c, b := p.config, p.backends
-	for i := range c.WorkerConcurrency {
-		worker, err := reconcile.New(reconcile.Deps{
-			Store: b.Store, Provisioner: b.Provisioner, Log: c.part("reconcile"), Now: c.Now, Random: c.ids(),
-			Jobs: jobs, Settled: settled.Ring, Name: c.Name + "/" + strconv.Itoa(i),
-			Lease: c.JobLease, MaxAttempts: c.JobMaxAttempts, Deadline: c.JobDeadline,
-		})
-		if err != nil {
-			return err
-		}
-		p.background = append(p.background, worker.Run)
-		if i == 0 {
-			p.background = append(p.background, p.listen(worker))
-		}
+	shared, err := clock.New(b.Store, c.part("clock"))
+	if err != nil {
+		return err
 	}
-	return nil
+	worker, err := reconcile.New(reconcile.Deps{
+		Store: b.Store, Provisioner: b.Provisioner, Log: c.part("reconcile"), Clock: shared, Random: c.ids(),
+		Jobs: jobs, Settled: settled.Ring, Name: c.Name, Concurrency: c.WorkerConcurrency,
+		Lease: c.JobLease, MaxAttempts: c.JobMaxAttempts, Deadline: c.JobDeadline,
+	})
+	p.background = append(p.background, shared.Run, worker.Run, p.listen(worker))
+	return err
 }
 
-// listen rings the workers' bell for every message about a job.
+// listen takes as many messages about jobs as there may be jobs at once: those
+// that are not taken here stay with the broker, for other processes.
 func (p *platform) listen(w *reconcile.Worker) func(context.Context) {
 	return func(ctx context.Context) {
 		for ctx.Err() == nil {
-			err := p.backends.Bus.Subscribe(ctx, clusters.JobMessage, "workers", 1, w.Heard)
+			err := p.backends.Bus.Subscribe(ctx, clusters.JobMessage, "workers", p.config.WorkerConcurrency, w.Heard)
 			if err != nil && ctx.Err() == nil {
 				p.config.Log.ErrorContext(ctx, "messages about jobs not heard; trying again", "err", err)
 				bell.Wait(ctx, nil, 5*time.Second)

@@ -103,6 +103,7 @@ type spelling struct {
 	forUpdate   string // how a SELECT locks its rows; empty: it need not
 	skipLocked  string // ends a SELECT that locks its rows, and passes by what others have locked
 	claimOutbox string // returns whether this transaction may publish
+	now         string // returns the database's time; empty: it is the process's
 	nextNumber  string // returns a cluster number that was never used
 	rowID       string // names a row of any table until it is changed
 	stepOf      string // of a step in seconds: where the step begins that the time in the column at lies in
@@ -342,5 +343,20 @@ func (t tx) Outbox() store.Outbox         { return outbox{t.u} }
 func (t tx) Replies() store.Replies       { return replies{t.u} }
 func (t tx) Leases() store.Leases         { return leases{t.u} }
 func (t tx) Facts() store.Facts           { return facts{t.u} }
+
+// Now asks the database, unless it is a file on this machine.
+func (t tx) Now(ctx context.Context) (time.Time, error) {
+	if err := t.u.reads(); err != nil {
+		return time.Time{}, err
+	}
+	now, ask := time.Now(), t.u.engine.sql().now
+	if ask == "" {
+		return now.UTC().Truncate(time.Millisecond), ctx.Err()
+	}
+	if err := t.u.db.NewRaw(ask).Scan(ctx, &now); err != nil {
+		return time.Time{}, err
+	}
+	return now.UTC().Truncate(time.Millisecond), nil
+}
 
 func (t tx) ControlPlaneSamples() store.ControlPlaneSamples { return samples{t.u} }

@@ -81,15 +81,39 @@ const claimable = `(j.status = 'pending' AND j.not_before <= ?0 OR j.status = 'r
 // not even committed by then makes it run into jobs_one_running_key, so that
 // its transaction starts over.
 func (s jobs) Claim(ctx context.Context, worker string, now, until time.Time) (store.Job, bool, error) {
+	if err := s.claims(worker); err != nil {
+		return store.Job{}, false, err
+	}
+	return s.search(ctx, "", worker, now, until)
+}
+
+// ClaimOf writes at once, in one statement, which is enough unless a job of the
+// cluster has been abandoned or has nothing to be claimed.
+func (s jobs) ClaimOf(ctx context.Context, c id.Cluster, worker string, now, until time.Time) (store.Job, bool, error) {
+	if err := s.claims(worker); err != nil {
+		return store.Job{}, false, err
+	}
+	j, ok, err := s.mark(ctx, worker, now, until, "j.id = (SELECT q.id FROM jobs AS q WHERE q.cluster_id = ?3 AND q.status IN ('pending', 'running') ORDER BY q.id LIMIT 1)"+
+		" AND NOT EXISTS (SELECT 1 FROM jobs AS r WHERE r.cluster_id = ?3 AND r.status = 'running' AND r.id <> j.id)", c.String())
+	if ok || err != nil {
+		return j, ok, err
+	}
+	return s.search(ctx, "j.cluster_id = ?1 AND ", worker, now, until, c.String())
+}
+
+func (s jobs) claims(worker string) error {
 	if err := s.writes(); err != nil {
-		return store.Job{}, false, err
+		return err
 	}
-	if err := plain(worker); err != nil {
-		return store.Job{}, false, err
-	}
+	return plain(worker)
+}
+
+// search claims the oldest of the jobs that narrow leaves.
+func (s jobs) search(ctx context.Context, narrow, worker string, now, until time.Time, args ...any) (store.Job, bool, error) {
 	for {
 		var candidate jobRow
-		err := s.db.NewRaw("SELECT j.* FROM jobs AS j WHERE "+claimable+" ORDER BY j.id LIMIT 1"+s.engine.sql().skipLocked, at(now)).Scan(ctx, &candidate)
+		err := s.db.NewRaw("SELECT j.* FROM jobs AS j WHERE "+narrow+claimable+" ORDER BY j.id LIMIT 1"+s.engine.sql().skipLocked,
+			append([]any{at(now)}, args...)...).Scan(ctx, &candidate)
 		if noRows(err) {
 			return store.Job{}, false, nil
 		}
@@ -111,10 +135,15 @@ func (s jobs) take(ctx context.Context, c jobRow, worker string, now, until time
 	if err != nil {
 		return store.Job{}, false, err
 	}
+	return s.mark(ctx, worker, now, until, "j.id = ?3", c.ID)
+}
+
+// mark makes the job running that which leaves, if it can be claimed.
+func (s jobs) mark(ctx context.Context, worker string, now, until time.Time, which string, arg any) (store.Job, bool, error) {
 	var r jobRow
-	err = s.db.NewRaw("UPDATE jobs AS j SET status = 'running', worker_id = ?1, leased_until = ?2, attempt_count = attempt_count + 1,"+
-		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE j.id = ?3 AND "+claimable+" RETURNING *",
-		at(now), worker, at(until), c.ID).Scan(ctx, &r)
+	err := s.db.NewRaw("UPDATE jobs AS j SET status = 'running', worker_id = ?1, leased_until = ?2, attempt_count = attempt_count + 1,"+
+		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE "+which+" AND "+claimable+" RETURNING *",
+		at(now), worker, at(until), arg).Scan(ctx, &r)
 	if noRows(err) {
 		return store.Job{}, false, nil
 	}

@@ -186,6 +186,7 @@ func (postgres) sql() spelling {
 		skipLocked: " FOR UPDATE SKIP LOCKED",
 		// Of this schema's outbox only: a database may hold several.
 		claimOutbox: "SELECT pg_try_advisory_xact_lock('outbox'::regclass::oid::bigint)",
+		now:         "SELECT clock_timestamp()",
 		nextNumber:  "SELECT nextval('cluster_numbers')",
 		rowID:       "ctid",
 		stepOf:      "to_timestamp((floor(extract(epoch FROM at) / ?0) * ?0)::double precision)",

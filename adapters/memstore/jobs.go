@@ -106,6 +106,14 @@ func leased(j store.Job, now time.Time) bool {
 }
 
 func (s jobs) Claim(ctx context.Context, worker string, now, until time.Time) (store.Job, bool, error) {
+	return s.claim(ctx, worker, now, until, unfinished)
+}
+
+func (s jobs) ClaimOf(ctx context.Context, c id.Cluster, worker string, now, until time.Time) (store.Job, bool, error) {
+	return s.claim(ctx, worker, now, until, func(j store.Job) bool { return j.ClusterID == c && unfinished(j) })
+}
+
+func (s jobs) claim(ctx context.Context, worker string, now, until time.Time, among func(store.Job) bool) (store.Job, bool, error) {
 	if err := s.u.writes(ctx); err != nil {
 		return store.Job{}, false, err
 	}
@@ -113,7 +121,7 @@ func (s jobs) Claim(ctx context.Context, worker string, now, until time.Time) (s
 		return store.Job{}, false, err
 	}
 	now, until = now.UTC().Truncate(time.Millisecond), until.UTC().Truncate(time.Millisecond)
-	queue := s.u.jobs.sorted(jobID, unfinished)
+	queue := s.u.jobs.sorted(jobID, among)
 	j, ok := claimable(queue, now)
 	if !ok {
 		return store.Job{}, false, nil

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -131,5 +132,10 @@ func (t tx) Outbox() store.Outbox         { return outbox{t.u} }
 func (t tx) Replies() store.Replies       { return replies{t.u} }
 func (t tx) Leases() store.Leases         { return leases{t.u} }
 func (t tx) Facts() store.Facts           { return facts{t.u} }
+
+// Now is the process's time: nobody else shares this store.
+func (t tx) Now(ctx context.Context) (time.Time, error) {
+	return time.Now().UTC().Truncate(time.Millisecond), t.u.reads(ctx)
+}
 
 func (t tx) ControlPlaneSamples() store.ControlPlaneSamples { return samples{t.u} }

@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/coretest"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/core/reconcile"
 	"github.com/kubebyon/kubebyon/ports/bus"
 	"github.com/kubebyon/kubebyon/ports/provision"
@@ -27,9 +29,9 @@ func TestAWorkerIsNotMadeWithoutWhatItNeeds(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		for name, drop := range map[string]func(*reconcile.Deps){
 			"Store": func(d *reconcile.Deps) { d.Store = nil }, "Provisioner": func(d *reconcile.Deps) { d.Provisioner = nil },
-			"Log": func(d *reconcile.Deps) { d.Log = nil }, "Now": func(d *reconcile.Deps) { d.Now = nil }, "Random": func(d *reconcile.Deps) { d.Random = nil },
+			"Log": func(d *reconcile.Deps) { d.Log = nil }, "Clock": func(d *reconcile.Deps) { d.Clock = nil }, "Random": func(d *reconcile.Deps) { d.Random = nil },
 			"Jobs": func(d *reconcile.Deps) { d.Jobs = nil }, "Settled": func(d *reconcile.Deps) { d.Settled = nil }, "Name": func(d *reconcile.Deps) { d.Name = "" },
-			"Lease": func(d *reconcile.Deps) { d.Lease = 0 }, "MaxAttempts": func(d *reconcile.Deps) { d.MaxAttempts = 0 }, "Deadline": func(d *reconcile.Deps) { d.Deadline = 0 },
+			"Concurrency": func(d *reconcile.Deps) { d.Concurrency = 0 }, "Lease": func(d *reconcile.Deps) { d.Lease = 0 }, "MaxAttempts": func(d *reconcile.Deps) { d.MaxAttempts = 0 }, "Deadline": func(d *reconcile.Deps) { d.Deadline = 0 },
 		} {
 			d := w.deps("w")
 			drop(&d)
@@ -86,7 +88,7 @@ func TestAPassingErrorIsToldAndTriedAgainEverMoreSlowly(t *testing.T) {
 		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = flaky })
 		until(t, "failed once", time.Second, func() bool { return len(tries) == 1 })
 		jobs, ops := w.work(t)
-		if jobs[0].Status != "pending" || jobs[0].LastError != "The host does not answer." || ops[0].Status != "running" || ops[0].ErrorMessage != "The host does not answer." {
+		if jobs[0].Status != "pending" || jobs[0].LastError != "The host does not answer." || ops[0].Status != "pending" || ops[0].Stage != "queued" || ops[0].ErrorMessage != "The host does not answer." {
 			t.Errorf("after the first: %+v, %+v", jobs[0], ops[0])
 		}
 		if w.status(t, c) != clusters.Provisioning {
@@ -230,6 +232,29 @@ func TestAFailureDoesNotUndoTheWishToDelete(t *testing.T) {
 	}
 }
 
+// setBack is a store whose clock goes back by an hour.
+type setBack struct {
+	store.Store
+	back *atomic.Bool
+}
+
+func (s setBack) View(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	return s.Store.View(ctx, func(ctx context.Context, tx store.Tx) error { return do(ctx, setBackTx{tx, s.back}) })
+}
+
+type setBackTx struct {
+	store.Tx
+	back *atomic.Bool
+}
+
+func (tx setBackTx) Now(ctx context.Context) (time.Time, error) {
+	at, err := tx.Tx.Now(ctx)
+	if tx.back.Load() {
+		at = at.Add(-time.Hour)
+	}
+	return at, err
+}
+
 func TestAClockThatGoesBackStrandsNoJob(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		var failed, back atomic.Bool
@@ -239,19 +264,17 @@ func TestAClockThatGoesBackStrandsNoJob(t *testing.T) {
 			}
 			return nil
 		}}
-		clock := func() time.Time {
-			if back.Load() {
-				return now().Add(-time.Hour)
-			}
-			return now()
-		}
+		shared := w.clock(setBack{w.store, &back})
 		c := w.create(t, "demo")
-		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner, d.Now = fails, clock })
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner, d.Clock = fails, shared })
 		synctest.Wait()
 		if !failed.Load() {
 			t.Fatal("the first attempt has not been made")
 		}
 		back.Store(true) // while the job waits for its second attempt
+		if err := shared.Set(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		w.untilStatus(t, c, clusters.Ready, time.Minute)
 	})
 }
@@ -330,7 +353,7 @@ func TestALostLeaseEndsTheAttemptAndLeavesTheJobToTheOther(t *testing.T) {
 		w.run(t, "slow", func(d *reconcile.Deps) { d.Provisioner = hangs })
 		synctest.Wait()
 		w.tx(t, func(ctx context.Context, tx store.Tx) error { // what the end of its lease would do
-			_, err := tx.Jobs().ReleaseWorker(ctx, "slow", now())
+			_, err := tx.Jobs().ReleaseWorker(ctx, "slow/0", now())
 			return err
 		})
 		w.run(t, "quick")
@@ -510,7 +533,7 @@ func TestAWorkerThatIsStartedAgainGoesOnAtOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		c := w.create(t, "demo")
 		w.tx(t, func(ctx context.Context, tx store.Tx) error { // a life that ended without a word
-			_, ok, err := tx.Jobs().Claim(ctx, "w", now(), now().Add(lease))
+			_, ok, err := tx.Jobs().Claim(ctx, "w/0", now(), now().Add(lease))
 			if !ok {
 				t.Error("no job")
 			}
@@ -536,7 +559,7 @@ func TestAGracefulStopPutsTheJobBackAndCostsNoAttempt(t *testing.T) {
 				t.Errorf("stopping took %v", time.Since(began))
 			}
 			jobs, ops := w.work(t)
-			if j := jobs[0]; j.Status != "pending" || j.LeasedUntil != nil || j.WorkerID != "" || j.NotBefore.After(now()) || j.AttemptCount != 0 || j.LastError != "" || ops[0].Status != "running" {
+			if j := jobs[0]; j.Status != "pending" || j.LeasedUntil != nil || j.WorkerID != "" || j.NotBefore.After(now()) || j.AttemptCount != 0 || j.LastError != "" || ops[0].Status != "pending" || ops[0].Stage != "queued" {
 				t.Fatalf("put back as %+v, %+v", j, ops[0])
 			}
 		}
@@ -577,7 +600,7 @@ func TestARemovalThatIsBlockedSaysWhyAndIsTriedAgain(t *testing.T) {
 		}
 		until(t, "blocked twice", 10*time.Second, func() bool { jobs, _ := w.work(t); return jobs[1].AttemptCount >= 2 && jobs[1].Status == "pending" })
 		jobs, ops := w.work(t)
-		if jobs[1].LastError != "A volume is still attached." || ops[1].Stage != "deleting" || ops[1].ErrorMessage != "A volume is still attached." || w.status(t, c) != clusters.Deleting {
+		if jobs[1].LastError != "A volume is still attached." || ops[1].Stage != "queued" || ops[1].ErrorMessage != "A volume is still attached." || w.status(t, c) != clusters.Deleting {
 			t.Errorf("%+v, %+v, %s", jobs[1], ops[1], w.status(t, c))
 		}
 		w.planes.PlayAll(memprovision.Script{})
@@ -643,20 +666,260 @@ func TestALostMessageDelaysAJobButDoesNotLoseIt(t *testing.T) {
 	})
 }
 
-func TestAMessageWakesAWorker(t *testing.T) {
+// notice is what the relay would send about a cluster's job.
+func notice(t *testing.T, c id.Cluster) bus.Message {
+	t.Helper()
+	body, err := json.Marshal(clusters.JobNotice{ClusterID: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bus.Message{Type: clusters.JobMessage, Body: body}
+}
+
+func TestAMessageHandsOverItsJobAndIsSettledWhenTheJobIsTaken(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		bell := newBell()
-		own := func(d *reconcile.Deps) { d.Jobs = bell }
-		w.run(t, "w", own)
+		w.planes.PlayAll(memprovision.Script{Takes: time.Minute})
+		worker := w.worker(t, "w", func(d *reconcile.Deps) { d.Jobs = newBell() })
+		w.runs(t, worker)
 		synctest.Wait()
 		c := w.create(t, "demo")
-		if err := w.worker(t, "other", own).Heard(t.Context(), bus.Message{}); err != nil {
+		began := time.Now()
+		if err := worker.Heard(t.Context(), notice(t, c)); err != nil {
 			t.Fatal(err)
 		}
-		if took := w.untilStatus(t, c, clusters.Ready, time.Minute); took != 0 {
-			t.Errorf("it took %v", took)
+		jobs, ops := w.work(t)
+		if took := time.Since(began); took != 0 || jobs[0].Status != "running" || jobs[0].LeasedUntil == nil || ops[0].Status != "running" {
+			t.Errorf("after %v: %+v, %+v", took, jobs[0], ops[0])
+		}
+		w.untilStatus(t, c, clusters.Ready, 2*time.Minute)
+		if err := worker.Heard(t.Context(), notice(t, c)); err != nil { // repeated
+			t.Fatal(err)
+		}
+		if jobs, _ := w.work(t); jobs[0].AttemptCount != 1 {
+			t.Errorf("a repeated message made another attempt: %+v", jobs[0])
 		}
 	})
+}
+
+func TestAMessageThatNoHandIsFreeForStaysWithTheBroker(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: time.Minute})
+		silent := func(d *reconcile.Deps) { d.Jobs, d.Concurrency = newBell(), 2 }
+		busy := w.worker(t, "busy", silent)
+		w.runs(t, busy)
+		synctest.Wait()
+		a, b, third := w.create(t, "a"), w.create(t, "b"), w.create(t, "c")
+		for _, c := range []id.Cluster{a, b} {
+			if err := busy.Heard(t.Context(), notice(t, c)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, broker := context.WithTimeout(t.Context(), time.Second) // that wants it back
+		defer broker()
+		if err := busy.Heard(ctx, notice(t, third)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a message for which there was no hand was settled: %v", err)
+		}
+		idle := w.worker(t, "idle", silent)
+		w.runs(t, idle)
+		began := time.Now()
+		if err := idle.Heard(t.Context(), notice(t, third)); err != nil || time.Since(began) > 0 {
+			t.Errorf("the idle one: %v after %v", err, time.Since(began))
+		}
+		if jobs, _ := w.work(t); jobs[2].Status != "running" || !strings.HasPrefix(jobs[2].WorkerID, "idle/") {
+			t.Errorf("%+v", jobs[2])
+		}
+	})
+}
+
+func TestAMessageThatNobodyUnderstandsIsDroppedAndTold(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		worker := w.worker(t, "w")
+		w.runs(t, worker)
+		for _, body := range []string{"", "{", `{"cluster_id":7}`, `{"cluster_id":"op_1"}`, "{}", "\xff"} {
+			if err := worker.Heard(t.Context(), bus.Message{ID: "m1", Body: []byte(body)}); err != nil {
+				t.Errorf("%q is asked for again: %v", body, err)
+			}
+		}
+		if n := strings.Count(w.log.String(), "not understood"); n != 6 {
+			t.Errorf("told %d times", n)
+		}
+		w.untilStatus(t, w.create(t, "demo"), clusters.Ready, 3*time.Second)
+	})
+}
+
+func TestAMessageIsHeldWhileTheStoreIsAway(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		down := &faulty{Store: w.store}
+		worker := w.worker(t, "w", func(d *reconcile.Deps) { d.Store, d.Jobs = down, newBell() })
+		w.runs(t, worker)
+		synctest.Wait()
+		c := w.create(t, "demo")
+		down.broken.Store(true)
+		time.AfterFunc(10*time.Second, func() { down.broken.Store(false) })
+		if err := worker.Heard(t.Context(), notice(t, c)); err != nil {
+			t.Error(err)
+		}
+		w.untilStatus(t, c, clusters.Ready, time.Second)
+		down.broken.Store(true)
+		began := time.Now()
+		if err := worker.Heard(t.Context(), notice(t, c)); !errors.Is(err, errDown) || time.Since(began) > time.Minute {
+			t.Errorf("held for %v: %v", time.Since(began), err)
+		}
+		down.broken.Store(false)
+	})
+}
+
+// TestAJobBehindAnotherIsTakenUpWhenThatIsDone: its message came while it could
+// not be taken, and is settled.
+func TestAJobBehindAnotherIsTakenUpWhenThatIsDone(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: 10*time.Second + time.Millisecond})
+		worker := w.worker(t, "w", func(d *reconcile.Deps) { d.Jobs = newBell() })
+		w.runs(t, worker)
+		synctest.Wait()
+		c := w.create(t, "demo")
+		if err := worker.Heard(t.Context(), notice(t, c)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if _, err := w.Update(w.ctx, c, clusters.Settings{WorkloadMemoryLimitMiB: new(int64(2000))}); err != nil {
+			t.Fatal(err)
+		}
+		other := w.worker(t, "other", func(d *reconcile.Deps) { d.Jobs = newBell() })
+		w.runs(t, other)
+		if err := other.Heard(t.Context(), notice(t, c)); err != nil { // there is nothing to take, but somebody has it
+			t.Fatal(err)
+		}
+		var first store.Job
+		until(t, "the first one is done", time.Minute, func() bool {
+			jobs, _ := w.work(t)
+			first = jobs[0]
+			return first.FinishedAt != nil
+		})
+		jobs, _ := w.work(t)
+		if jobs[1].StartedAt == nil || jobs[1].StartedAt.Sub(*first.FinishedAt) > 20*time.Millisecond {
+			t.Errorf("the second began at %v, the first was done at %v", jobs[1].StartedAt, first.FinishedAt)
+		}
+	})
+}
+
+func TestAJobThatPanicsIsCountedAndEndsWithASentence(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		panics := hooked{Provisioner: w.planes, apply: func(_ context.Context, want provision.Want) error {
+			if strings.HasPrefix(want.Name, "poison") {
+				panic("password=hunter2")
+			}
+			return nil
+		}}
+		poison, well := w.create(t, "poison"), w.create(t, "well")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = panics })
+		w.untilStatus(t, well, clusters.Ready, time.Second)
+		w.untilStatus(t, poison, clusters.Error, time.Hour)
+		jobs, ops := w.work(t)
+		if jobs[0].Status != "failed" || jobs[0].AttemptCount != attempts || ops[0].Status != "failed" || !strings.HasSuffix(ops[0].ErrorMessage, ".") {
+			t.Errorf("%+v, %+v", jobs[0], ops[0])
+		}
+		if strings.Contains(coretest.Dump(w.store), "hunter2") || !strings.Contains(w.log.String(), "hunter2") {
+			t.Error("what it panicked with belongs into the log, and nowhere else")
+		}
+	})
+}
+
+// TestAJobWhoseRecordsAreBrokenEnds: one without an operation, one of a type
+// that nobody knows, one whose control plane says what no store takes.
+func TestAJobWhoseRecordsAreBrokenEnds(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c, odd, garbled := w.create(t, "a"), w.create(t, "b"), w.create(t, "c")
+		w.tx(t, func(ctx context.Context, tx store.Tx) error {
+			all, err := tx.Jobs().List(ctx, store.JobFilter{}, page.Query{})
+			for _, j := range all.Items {
+				if j.ClusterID == garbled {
+					continue
+				}
+				_, _, err2 := tx.Jobs().ClaimOf(ctx, j.ClusterID, "me", now(), now().Add(lease))
+				if j.ClusterID == c {
+					j.OperationID = id.New[id.OperationKind](now(), w.random())
+				} else {
+					j.Type = "frobnicate"
+				}
+				err = errors.Join(err, err2, tx.Jobs().Settle(ctx, j, "me"))
+			}
+			return err
+		})
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = garbling{w.planes, garbled} })
+		until(t, "they have ended", time.Hour, func() bool {
+			jobs := w.queue(t)
+			return jobs[0].FinishedAt != nil && jobs[1].FinishedAt != nil && jobs[2].FinishedAt != nil
+		})
+		jobs := w.queue(t)
+		for i, attempt := range []int{attempts, 1, 1} {
+			if jobs[i].Status != "failed" || jobs[i].AttemptCount != attempt || jobs[i].LastError == "" {
+				t.Errorf("job %d: %+v", i, jobs[i])
+			}
+		}
+		if got := w.status(t, odd); got != clusters.Error {
+			t.Errorf("the cluster whose job nobody understands is %s", got)
+		}
+	})
+}
+
+// garbling is a provisioner that says things no store keeps about one cluster.
+type garbling struct {
+	provision.Provisioner
+	of id.Cluster
+}
+
+func (g garbling) Observe(ctx context.Context, c id.Cluster) (provision.Observed, error) {
+	seen, err := g.Provisioner.Observe(ctx, c)
+	if c == g.of {
+		seen.Endpoint = "https://\x00\xff"
+	}
+	return seen, err
+}
+
+// queue is work for jobs whose operations may be missing.
+func (w *world) queue(t *testing.T) (jobs []store.Job) {
+	t.Helper()
+	w.tx(t, func(ctx context.Context, tx store.Tx) error {
+		all, err := tx.Jobs().List(ctx, store.JobFilter{}, page.Query{})
+		jobs = all.Items
+		slices.Reverse(jobs)
+		return err
+	})
+	return jobs
+}
+
+// TestAnApplyThatTakesLongTellsHowFarItIs: a chart is installed while Apply is
+// under way.
+func TestAnApplyThatTakesLongTellsHowFarItIs(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var installing atomic.Bool
+		slow := hooked{Provisioner: installs{w.planes, &installing}, apply: func(context.Context, provision.Want) error {
+			installing.Store(true)
+			time.Sleep(10 * time.Second)
+			installing.Store(false)
+			return nil
+		}}
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = slow })
+		until(t, "told", 3*time.Second, func() bool { _, ops := w.work(t); return ops[0].Stage == "installing_chart" })
+		w.untilStatus(t, c, clusters.Ready, time.Minute)
+		if _, ops := w.work(t); ops[0].Stage != "done" {
+			t.Errorf("in the end: %+v", ops[0])
+		}
+	})
+}
+
+type installs struct {
+	provision.Provisioner
+	now *atomic.Bool
+}
+
+func (i installs) Observe(ctx context.Context, c id.Cluster) (provision.Observed, error) {
+	if i.now.Load() {
+		return provision.Observed{Phase: provision.Pending, Stage: provision.InstallingChart}, nil
+	}
+	return i.Provisioner.Observe(ctx, c)
 }
 
 // hasty says at once that nothing has changed, as the port allows.
@@ -707,7 +970,7 @@ func TestAStoreThatIsDownIsWaitedForWithoutHaste(t *testing.T) {
 		c := w.create(t, "demo")
 		w.run(t, "w", func(d *reconcile.Deps) { d.Store = down })
 		time.Sleep(time.Minute)
-		if n := strings.Count(w.log.String(), "job not settled"); n < 10 || n > 100 {
+		if n := strings.Count(w.log.String(), "jobs not looked for"); n < 10 || n > 100 {
 			t.Errorf("logged %d times in a minute", n)
 		}
 		down.broken.Store(false)

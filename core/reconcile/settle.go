@@ -22,33 +22,44 @@ type permanentError struct{ error }
 func (p permanentError) Unwrap() error { return p.error }
 
 // settle writes down how an attempt ended: in the job, the operation, the
-// cluster and the audit stream, all at once.
-func (w *Worker) settle(ctx context.Context, job store.Job, result error) error {
+// cluster and the audit stream, all at once. It reports whether the job has
+// ended; one that is another worker's by then has not.
+func (w *Worker) settle(ctx context.Context, t task, result error) (ended bool, err error) {
 	if errors.Is(result, errLost) {
-		return nil // the job is another worker's to settle
+		return false, nil // the job is another worker's to settle
 	}
 	stopped := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	end := w.judge(job, result, stopped)
-	err := w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		if err := tx.Jobs().Settle(ctx, end.job(job), w.deps.Name); err != nil {
-			return err
-		}
-		return w.record(ctx, tx, job, end)
-	})
+	end := w.judge(t.job, result, stopped)
+	err = w.conclude(ctx, t, end)
+	if unwritable(err) {
+		// What was found cannot be kept: that is what became of this attempt.
+		result, t.arrival = errors.Join(err, result), nil
+		end = w.judge(t.job, result, stopped)
+		err = w.conclude(ctx, t, end)
+	}
+	if unwritable(err) { // not even that: the job alone, or it would be tried for ever
+		w.deps.Log.ErrorContext(ctx, "the end of a job is written on the job alone", "job", t.job.ID.String(), "err", err)
+		err = w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+			return tx.Jobs().Settle(ctx, end.job(t.job), t.job.WorkerID)
+		})
+	}
 	if fault.CodeOf(err) == "lease_lost" {
-		return nil
+		return false, nil
 	}
 	if result != nil && !stopped {
-		w.deps.Log.WarnContext(ctx, "job attempt failed", "job", job.ID.String(), "cluster", job.ClusterID.String(),
-			"type", job.Type, "attempt", job.AttemptCount, "again", end.progress == clusters.Pending, "err", result)
+		w.deps.Log.WarnContext(ctx, "job attempt failed", "job", t.job.ID.String(), "cluster", t.job.ClusterID.String(),
+			"type", t.job.Type, "attempt", t.job.AttemptCount, "again", end.progress == clusters.Pending, "err", result)
 	}
-	if end.progress != clusters.Pending {
-		w.deps.Jobs.Ring() // the cluster's next job may run now
-		w.deps.Settled()
-	}
-	return err
+	return end.progress != clusters.Pending, err
+}
+
+// unwritable tells records that the store does not take, or that are broken, from
+// a store that is away or a job that is another worker's by now.
+func unwritable(err error) bool {
+	return err != nil && fault.CodeOf(err) != "lease_lost" && !errors.Is(err, fault.Unavailable) &&
+		!errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
 // ending is how an attempt ended, and what that means for the job.
@@ -76,7 +87,7 @@ func (e ending) job(j store.Job) store.Job {
 }
 
 func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
-	now := w.deps.Now()
+	now := w.deps.Clock.Now()
 	e := ending{progress: clusters.Succeeded, at: now, notBefore: now}
 	if result == nil {
 		return e
@@ -127,40 +138,65 @@ func (w *Worker) backoff(attempt int) time.Duration {
 	return d/2 + spread
 }
 
-func (w *Worker) record(ctx context.Context, tx store.Tx, job store.Job, e ending) error {
-	err := editOperation(ctx, tx, job.OperationID, func(o *store.Operation) {
-		o.ErrorMessage, o.UpdatedAt = e.message, e.at
+// conclude writes an ending. The job comes first: who no longer holds it writes
+// nothing.
+func (w *Worker) conclude(ctx context.Context, t task, e ending) error {
+	return w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		if err := tx.Jobs().Settle(ctx, e.job(t.job), t.job.WorkerID); err != nil {
+			return err
+		}
+		if err := w.tell(ctx, tx, t, e); err != nil {
+			return err
+		}
 		if e.progress == clusters.Pending {
-			return
+			return nil
 		}
-		o.Status, o.FinishedAt = string(e.progress), &e.at
-		if e.progress == clusters.Succeeded {
-			o.Stage = string(provision.Done)
+		rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), t.job.ClusterID)
+		if errors.Is(err, fault.NotFound) {
+			return nil
 		}
+		if err != nil {
+			return err
+		}
+		if err := w.change(ctx, tx, t, rec, e); err != nil {
+			return err
+		}
+		return w.journal.Write(ctx, tx, concluding(t.job, rec, e))
 	})
-	if err != nil || e.progress == clusters.Pending {
-		return err
-	}
-	rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), job.ClusterID)
-	if errors.Is(err, fault.NotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := w.conclude(ctx, tx, job, rec, e); err != nil {
-		return err
-	}
-	return w.journal.Write(ctx, tx, concluding(job, rec, e))
 }
 
-// conclude changes the cluster as the end of its job demands.
-func (w *Worker) conclude(ctx context.Context, tx store.Tx, job store.Job, rec store.Cluster, e ending) error {
+// tell has the operation say what holds: one that waits for its next attempt is
+// queued, and says why it was not done with the last; one that failed stays at
+// the stage at which it did.
+func (w *Worker) tell(ctx context.Context, tx store.Tx, t task, e ending) error {
+	o := t.operation
+	if !t.begun {
+		var err error
+		if o, err = tx.Operations().Get(ctx, t.job.OperationID); err != nil {
+			return err
+		}
+	}
+	o.Status, o.ErrorMessage, o.UpdatedAt = string(e.progress), e.message, e.at
+	switch e.progress {
+	case clusters.Pending:
+		o.Stage = string(provision.Queued)
+	case clusters.Succeeded:
+		o.Stage, o.FinishedAt = string(provision.Done), &e.at
+	default:
+		o.FinishedAt = &e.at
+	}
+	return tx.Operations().Update(ctx, o)
+}
+
+// change makes the cluster what the end of its job says.
+func (w *Worker) change(ctx context.Context, tx store.Tx, t task, rec store.Cluster, e ending) error {
 	c := clusters.Of(rec)
 	switch {
-	case e.progress == clusters.Failed && !e.superseded && concerns(job, c):
+	case e.progress == clusters.Failed && !e.superseded && concerns(t.job, c):
 		c.Fail(e.message, e.at)
-	case e.progress == clusters.Succeeded && job.Type == string(clusters.Delete) && c.Status() == clusters.Deleting:
+	case e.progress == clusters.Succeeded && t.arrival != nil:
+		c.Arrive(t.arrival.generation, t.arrival.seen, e.at)
+	case e.progress == clusters.Succeeded && t.job.Type == string(clusters.Delete) && c.Status() == clusters.Deleting:
 		c.Vanish(e.at)
 		if _, err := tx.Nodes().DeleteOfCluster(ctx, rec.ID); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/keyseal"
 	"github.com/kubebyon/kubebyon/adapters/memprovision"
 	"github.com/kubebyon/kubebyon/adapters/memstore"
+	"github.com/kubebyon/kubebyon/core/clock"
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/coretest"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
@@ -72,9 +73,18 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 
 func (w *world) deps(name string) reconcile.Deps {
 	return reconcile.Deps{
-		Store: w.store, Provisioner: w.planes, Log: w.log.Logger(), Now: now, Random: w.random, Jobs: w.jobs,
-		Settled: func() { w.settled.Add(1) }, Name: name, Lease: lease, MaxAttempts: attempts, Deadline: deadline,
+		Store: w.store, Provisioner: w.planes, Log: w.log.Logger(), Clock: w.clock(w.store), Random: w.random, Jobs: w.jobs,
+		Settled: func() { w.settled.Add(1) }, Name: name, Concurrency: 1, Lease: lease, MaxAttempts: attempts, Deadline: deadline,
 	}
+}
+
+// clock is one that nobody keeps right.
+func (w *world) clock(s store.Store) *clock.Clock {
+	c, err := clock.New(s, w.log.Logger())
+	if err != nil {
+		panic(err)
+	}
+	return c
 }
 
 func (w *world) worker(t *testing.T, name string, change ...func(*reconcile.Deps)) *reconcile.Worker {
@@ -93,7 +103,12 @@ func (w *world) worker(t *testing.T, name string, change ...func(*reconcile.Deps
 // run runs a worker until stop is called, and the test's end at the latest.
 func (w *world) run(t *testing.T, name string, change ...func(*reconcile.Deps)) (stop func()) {
 	t.Helper()
-	worker := w.worker(t, name, change...)
+	return w.runs(t, w.worker(t, name, change...))
+}
+
+// runs is run for a worker that is there.
+func (w *world) runs(t *testing.T, worker *reconcile.Worker) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { worker.Run(ctx) })

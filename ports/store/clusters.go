@@ -153,6 +153,10 @@ type Jobs interface {
 	// more, and StartedAt set if it was not. ok is false when there is none. Two transactions never
 	// both get one job, nor two jobs of one cluster.
 	Claim(ctx context.Context, worker string, now, until time.Time) (j Job, ok bool, err error)
+	// ClaimOf is Claim of that cluster's job alone. It waits for transactions that
+	// have written to the job, so that one which is about to let it go is not
+	// missed.
+	ClaimOf(ctx context.Context, c id.Cluster, worker string, now, until time.Time) (j Job, ok bool, err error)
 	// NextAt returns the earliest time at which a job that cannot be claimed at
 	// now might become claimable by time alone (NotBefore or a lease's end).
 	NextAt(ctx context.Context, now time.Time) (t time.Time, ok bool, err error)

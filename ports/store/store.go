@@ -49,6 +49,9 @@ type Tx interface {
 	Leases() Leases
 	Facts() Facts
 	ControlPlaneSamples() ControlPlaneSamples
+	// Now is the store's own time, which all processes that share it have in
+	// common, whatever their clocks say. It goes on within a transaction.
+	Now(ctx context.Context) (time.Time, error)
 }
 
 // Scope limits what a read may see. The zero Scope sees nothing.

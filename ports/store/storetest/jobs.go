@@ -84,6 +84,16 @@ func (w *world) claim(worker string, now time.Time) (j store.Job, ok bool) {
 	return j, ok
 }
 
+// claimOf takes a job of a cluster for worker, at a time.
+func (w *world) claimOf(c store.Cluster, worker string, now time.Time) (j store.Job, ok bool) {
+	w.Helper()
+	w.tx(func(ctx context.Context, tx store.Tx) (err error) {
+		j, ok, err = tx.Jobs().ClaimOf(ctx, c.ID, worker, now, now.Add(term))
+		return err
+	})
+	return j, ok
+}
+
 // claims checks which job a worker gets.
 func (w *world) claims(worker string, now time.Time, want store.Job) store.Job {
 	w.Helper()
@@ -201,6 +211,50 @@ var jobs = checks{
 		w.leaseLost(w.settle(lapsed, "succeeded", "a"))
 		w.must(w.settle(got, "succeeded", "b"))
 		w.claims("b", now, lapsed)
+	},
+	"ClaimOfIsClaimForOneCluster": func(w *world) {
+		u := w.user()
+		c, other := w.cluster(u), w.cluster(u)
+		older := w.job(other)
+		first := w.job(c, func(j *store.Job) { j.NotBefore = after(time.Minute) })
+		w.job(c)
+		claims := func(c store.Cluster, worker string, now time.Time, want *store.Job) {
+			w.Helper()
+			j, ok := w.claimOf(c, worker, now)
+			if ok != (want != nil) || ok && j.ID != want.ID {
+				w.Fatalf("%s at %s got %v, %s; want %v", worker, now, ok, j.ID, want)
+			}
+		}
+		claims(c, "a", start, nil) // an older one of the cluster goes first
+		claims(c, "a", first.NotBefore, &first)
+		claims(c, "b", first.NotBefore, nil)
+		got := w.getJob(first.ID)
+		want := first
+		want.Status, want.WorkerID, want.LeasedUntil = store.JobRunning, "a", new(first.NotBefore.Add(term))
+		want.AttemptCount, want.StartedAt, want.UpdatedAt = 1, &first.NotBefore, first.NotBefore
+		same(w, got, want)
+		claims(c, "b", first.NotBefore.Add(term), &first) // abandoned
+		w.leaseLost(w.renew(first, "a", after(time.Hour)))
+		claims(other, "b", start, &older)
+		claims(store.Cluster{ID: newID[id.ClusterKind](w)}, "b", start, nil)
+		w.must(w.settle(w.getJob(first.ID), "succeeded", "b"))
+		if j, ok := w.claimOf(c, "a", start); !ok || j.ID == first.ID {
+			w.Errorf("the next of the cluster: %v, %+v", ok, j)
+		}
+	},
+	"ClaimOfExpelsALapsedJob": func(w *world) {
+		c := w.cluster(w.user())
+		older := w.unstored(c)
+		lapsed := w.claims("a", start, w.job(c))
+		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Jobs().Insert(ctx, older) })
+		if _, ok := w.claimOf(c, "b", start); ok {
+			w.Error("claimed beside a living lease")
+		}
+		now := after(term)
+		if j, ok := w.claimOf(c, "b", now); !ok || j.ID != older.ID {
+			w.Fatalf("got %v, %s; want %s", ok, j.ID, older.ID)
+		}
+		w.leaseLost(w.renew(lapsed, "a", now.Add(term)))
 	},
 	"NextAtIsTheEarliestFutureTime": func(w *world) {
 		u := w.user()
@@ -419,6 +473,48 @@ var claims = checks{
 		}
 		w.must(w.settle(w.getJob(younger.ID), "succeeded", "a"))
 		w.claims("b", start, older)
+	},
+	"ClaimOfWaitsForWhoWritesToTheJob": func(w *world) {
+		w.needsTwo()
+		j := w.job(w.cluster(w.user()))
+		var got store.Job
+		var ok bool
+		var wait func() error
+		w.tx(func(ctx context.Context, tx store.Tx) error { // as the relay does, whose message is heard already
+			err := tx.Jobs().MarkPublished(ctx, start, j.ID)
+			_, wait = w.meanwhile(func(ctx context.Context, tx store.Tx) (err error) {
+				got, ok, err = tx.Jobs().ClaimOf(ctx, j.ClusterID, "b", start, after(term))
+				return err
+			})
+			return err
+		})
+		w.must(wait())
+		if !ok || got.ID != j.ID || got.PublishedAt == nil {
+			w.Errorf("got %v, %+v", ok, got)
+		}
+	},
+	"ClaimOfIsExclusive": func(w *world) {
+		c := w.cluster(w.user())
+		w.job(c)
+		w.job(c)
+		for _, err := range atOnce(8, func(i int) error {
+			return w.try(func(ctx context.Context, tx store.Tx) error {
+				_, _, err := tx.Jobs().ClaimOf(ctx, c.ID, fmt.Sprint("worker ", i), start, after(term))
+				return err
+			})
+		}) {
+			w.must(err)
+		}
+		running := 0
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			all, err := tx.Jobs().List(ctx, store.JobFilter{ClusterID: c.ID, Status: store.JobRunning}, page.Query{})
+			running = len(all.Items)
+			for _, j := range all.Items {
+				is(w, "attempts", j.AttemptCount, 1)
+			}
+			return err
+		})
+		is(w, "running", running, 1)
 	},
 	"ARolledBackClaimIsNone": func(w *world) {
 		j := w.job(w.cluster(w.user()))

@@ -22,6 +22,20 @@ var transactions = checks{
 			w.Errorf("Ping with an ended context: %v", err)
 		}
 	},
+	"TheStoreTellsATimeThatGoesOn": func(w *world) {
+		var first, second time.Time
+		w.tx(func(ctx context.Context, tx store.Tx) (err error) {
+			if first, err = tx.Now(ctx); err != nil {
+				return err
+			}
+			time.Sleep(5 * time.Millisecond)
+			second, err = tx.Now(ctx)
+			return err
+		})
+		if !second.After(first) || first.Location() != time.UTC || !first.Equal(first.Truncate(time.Millisecond)) || time.Since(first).Abs() > time.Hour {
+			w.Errorf("%v, then %v", first, second)
+		}
+	},
 	"ErrorFromDoRollsBack": func(w *world) {
 		u, boom := w.newUser(), fault.Denied.New("boom", "Boom.")
 		err := w.try(func(ctx context.Context, tx store.Tx) error {
@@ -383,8 +397,12 @@ func (t things) writes() calls {
 		"NodeEvents.Append": func(ctx context.Context, tx store.Tx) error { return tx.NodeEvents().Append(ctx, t.event) },
 		"Audit.Append":      func(ctx context.Context, tx store.Tx) error { return tx.Audit().Append(ctx, t.audit) },
 		"Outbox.Append":     func(ctx context.Context, tx store.Tx) error { return tx.Outbox().Append(ctx, t.message) },
-		"Outbox.Claim":      func(ctx context.Context, tx store.Tx) error { _, err := tx.Outbox().Claim(ctx, 1); return err },
-		"Outbox.Remove":     func(ctx context.Context, tx store.Tx) error { return tx.Outbox().Remove(ctx, t.message.ID) },
+		"Jobs.ClaimOf": func(ctx context.Context, tx store.Tx) error {
+			_, _, err := tx.Jobs().ClaimOf(ctx, t.cluster.ID, "w", start, late)
+			return err
+		},
+		"Outbox.Claim":  func(ctx context.Context, tx store.Tx) error { _, err := tx.Outbox().Claim(ctx, 1); return err },
+		"Outbox.Remove": func(ctx context.Context, tx store.Tx) error { return tx.Outbox().Remove(ctx, t.message.ID) },
 
 		"Replies.Insert": func(ctx context.Context, tx store.Tx) error { return tx.Replies().Insert(ctx, t.newReply) },
 		"Replies.Delete": func(ctx context.Context, tx store.Tx) error { return tx.Replies().Delete(ctx, t.reply.ReplyKey) },
@@ -530,6 +548,7 @@ func (t things) reads() calls {
 			_, err := tx.Replies().Get(ctx, t.reply.ReplyKey)
 			return err
 		},
+		"Now":       func(ctx context.Context, tx store.Tx) error { _, err := tx.Now(ctx); return err },
 		"Facts.Get": func(ctx context.Context, tx store.Tx) error { _, err := tx.Facts().Get(ctx, "fact"); return err },
 		"ControlPlaneSamples.Steps": func(ctx context.Context, tx store.Tx) error {
 			_, err := tx.ControlPlaneSamples().Steps(ctx, all, t.cluster.ID, start, after(quarter), time.Minute)
