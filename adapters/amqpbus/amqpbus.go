@@ -4,10 +4,10 @@
 // and its topology builder declares what they pass through, so that any program
 // with watermill-amqp can take part. Its connection, publisher and subscriber
 // are not used (v3.0.2): the connection's fields are read without the lock that
-// a reconnect writes them under, one that is closed while it is cut off leaves
-// a goroutine behind, Publish waits for each message alone without looking at
-// its context, and Nack brings a message back at once. So connections,
-// channels, confirms and retries are those of amqp091-go, kept here.
+// a reconnect writes them under, closing a subscriber that is cut off waits for
+// ever, Publish waits for each message alone without looking at its context,
+// and Nack brings a message back at once. So connections, channels, confirms
+// and retries are kept here, over amqp091-go.
 //
 // All messages go through one durable exchange, by their type; every group has
 // a durable queue of its own. A message that failed waits in a queue that gives

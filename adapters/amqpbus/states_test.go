@@ -480,8 +480,13 @@ func TestWhatNobodyCanReadIsDeadAtOnce(t *testing.T) {
 	var got inbox
 	w.subscribe(t, 1, func(_ context.Context, m bus.Message) error { got.add(m); return nil })
 	good := amqp.Table{metaID: "good", metaType: kind, metaAt: "2026-01-02T03:04:05Z", "x-extra": int32(1), "other": amqp.Table{"a": "b"}}
+	// Headers that just fit a frame, and would not with a reason beside them.
+	huge := amqp.Table{"one": strings.Repeat("x", 55_000), "two": strings.Repeat("x", 55_000)}
+	for i := range 1900 {
+		huge[fmt.Sprint(1000+i)] = "x"
+	}
 	bad := []amqp.Table{
-		nil,
+		nil, huge,
 		{"x": int32(1)},
 		{metaType: "other"},
 		{metaType: int32(1)},
@@ -636,7 +641,9 @@ func TestAKilledBrokerLosesNothing(t *testing.T) {
 	}
 }
 
-// TestAFullBrokerIsSaid: it keeps the connection, and takes nothing.
+// TestAFullBrokerIsSaid: it keeps the connection, and takes nothing. Beside it,
+// a user without permissions, and a limit on messages: the questions to the
+// broker are what takes long.
 func TestAFullBrokerIsSaid(t *testing.T) {
 	t.Parallel()
 	own := needOwnBroker(t)
@@ -646,7 +653,8 @@ func TestAFullBrokerIsSaid(t *testing.T) {
 	var got inbox
 	w.subscribe(t, 1, func(_ context.Context, m bus.Message) error { got.add(m); return nil })
 	w.insist(t, msg("0"))
-	own.control(t, "eval", "rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []}), application:set_env(rabbit, max_message_size, 100000).")
+	own.control(t, "eval", `rabbit_auth_backend_internal:add_user(<<"weak">>, <<"hunter2">>, <<"test">>), `+permissions("^$")+`, rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []}), application:set_env(rabbit, max_message_size, 100000).`)
+	weak := weakWorld(t, own, &got)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if err := w.Publish(ctx, msg("1")); !errors.Is(err, context.DeadlineExceeded) {
@@ -654,8 +662,13 @@ func TestAFullBrokerIsSaid(t *testing.T) {
 	}
 	w.eventually(t, "Ping says so", func() bool { return fault.CodeOf(w.Ping(t.Context())) == "broker_blocked" })
 	wantFault(t, w.Publish(t.Context(), msg("2")), fault.Unavailable, "broker_blocked")
-	own.control(t, "eval", "rabbit_alarm:clear_alarm({resource_limit, memory, node()}).")
+	wantFault(t, weak.Ping(t.Context()), fault.Unavailable, "broker_refused_permission")
+	own.control(t, "eval", "rabbit_alarm:clear_alarm({resource_limit, memory, node()}), "+permissions(".*")+".")
 	w.insist(t, msg("3"))
+	weak.eventually(t, "the permissions are used", func() bool {
+		_ = weak.Publish(t.Context(), msg("weak"))
+		return got.has("weak") && weak.Ping(t.Context()) == nil
+	})
 	w.eventually(t, "messages flow again", func() bool { return got.has("1") && got.has("3") && w.Ping(t.Context()) == nil })
 
 	w.proxy.cut() // a channel knows the limit of the time when it was opened
@@ -664,6 +677,21 @@ func TestAFullBrokerIsSaid(t *testing.T) {
 	m.Body = make([]byte, 200_000)
 	wantFault(t, w.Publish(t.Context(), m), fault.TooLarge, "message_too_large")
 	w.insist(t, msg("4"))
+}
+
+// permissions say what the user weak may do, in the broker's language.
+func permissions(pattern string) string {
+	return fmt.Sprintf(`rabbit_auth_backend_internal:set_permissions(<<"weak">>, <<"/">>, <<"%[1]s">>, <<"%[1]s">>, <<"%[1]s">>, <<"test">>)`, pattern)
+}
+
+// weakWorld is that of a user who may do nothing, which can be mended.
+func weakWorld(t *testing.T, own *ownBroker, got *inbox) *world {
+	t.Helper()
+	w := newWorld(t, "amqp://weak:hunter2@"+own.address()+"/", Config{})
+	w.at = own.url()
+	w.subscribeSoon(t, 1, func(_ context.Context, m bus.Message) error { got.add(m); return nil })
+	w.eventually(t, "the broker refuses", func() bool { return w.Ping(t.Context()) != nil })
+	return w
 }
 
 func TestStoppedTakesNothing(t *testing.T) {

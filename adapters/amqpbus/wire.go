@@ -21,9 +21,10 @@ import (
 // that do not fit a frame, would end the connection for everyone; bodies stay
 // well under what RabbitMQ 4 takes by default, 16 MiB.
 const (
-	maxShort = 255
-	maxKey   = 4 << 10
-	maxBody  = 8 << 20
+	maxShort   = 255
+	maxKey     = 4 << 10
+	maxHeaders = 64 << 10
+	maxBody    = 8 << 20
 )
 
 // The metadata in which watermill carries what it has no field for; those
@@ -115,13 +116,17 @@ func fromWire(d amqp.Delivery, messageType string) (m bus.Message, failures int,
 }
 
 // ours leaves out the headers that the broker adds, which watermill's marshaler
-// takes for a broken message.
+// takes for a broken message, and any that others made so large that ours would
+// not fit beside them.
 func ours(headers amqp.Table) amqp.Table {
-	out := amqp.Table{}
+	out, size := amqp.Table{}, 0
 	for name, value := range headers {
-		if text, is := value.(string); is && !strings.HasPrefix(name, "x-") {
-			out[name] = text
+		text, is := value.(string)
+		if !is || strings.HasPrefix(name, "x-") || len(text) > maxKey || size > maxHeaders {
+			continue
 		}
+		size += len(name) + len(text)
+		out[name] = text
 	}
 	return out
 }
