@@ -66,6 +66,7 @@ type box struct {
 	tenants *tenants.Tenants
 	board   *publish.Board
 	names   *publish.Names
+	meter   *meter
 
 	pods       corelisters.PodLister
 	claims     corelisters.PersistentVolumeClaimLister
@@ -88,7 +89,7 @@ func live(ctx context.Context, c Config, program string, config *rest.Config) er
 	b := &box{
 		Config: c, client: client,
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[thing](50*time.Millisecond, 10*time.Second)),
-		board: publish.NewBoard(ctx), names: publish.NewNames(),
+		board: publish.NewBoard(ctx), names: publish.NewNames(), meter: newMeter(c.Now),
 		lives: map[types.UID]*life{}, given: map[string]string{},
 	}
 	b.tenants = tenants.New(tenants.Config{

@@ -235,7 +235,8 @@ func (b *box) dealTenant(t thing) error {
 			b.tenants.LetGo(name, holder)
 		}
 	}
-	if b.tenants.State(name).Phase == tenants.Ready {
+	if state := b.tenants.State(name); state.Phase == tenants.Ready {
+		b.meter.of(state.PID) // so that the first who asks has an answer
 		b.queue.AddAfter(thing{aKubeconfig, t.namespace, t.name}, b.SecretDelay)
 	}
 	if len(alive) > 0 {
