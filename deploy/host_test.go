@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -245,39 +246,63 @@ func (u user) left(t *testing.T, release string) (out []string) {
 	return out
 }
 
-// hosted is a host cluster with the chart on it, and a namespace of a tenant and
-// one of somebody else.
+// hosted is a host cluster with the chart on it, a namespace of a tenant, and one
+// of somebody else.
 type hosted struct {
 	admin, server, worker user
-	ours, theirs          string
+	home, ours, theirs    string
 }
 
-func host(t *testing.T, name, text string) hosted {
+// installed are the releases that tests share, by their values.
+var installed struct {
+	sync.Mutex
+	releases map[string]string
+}
+
+// host returns a cluster on which the chart is installed with these values, and a
+// tenant's namespace of that name. Tests that want the same values share a release.
+func host(t *testing.T, tenant, text string) hosted {
 	t.Helper()
 	p := thePlane(t)
-	h := hosted{
-		admin: p.administrator(t), server: p.account(t, name, name+"-kubebyon-server"), worker: p.account(t, name, name+"-kubebyon-worker"),
-		ours: name + "-tenant", theirs: name + "-theirs",
+	installed.Lock()
+	defer installed.Unlock()
+	home, isThere := installed.releases[text]
+	if !isThere {
+		home = fmt.Sprintf("host-%d", len(installed.releases))
 	}
-	h.admin.namespace(t, name, nil)
+	h := hosted{
+		admin: p.administrator(t), server: p.account(t, home, home+"-kubebyon-server"), worker: p.account(t, home, home+"-kubebyon-worker"),
+		home: home, ours: tenant, theirs: home + "-theirs",
+	}
+	if !isThere {
+		h.begin(t, text)
+		if installed.releases == nil {
+			installed.releases = map[string]string{}
+		}
+		installed.releases[text] = home
+	}
+	h.worker.namespace(t, h.ours, map[string]string{"app.kubernetes.io/managed-by": "kubebyon", "kubebyon.io/cluster": "cl_" + tenant})
+	return h
+}
+
+func (h hosted) begin(t *testing.T, text string) {
+	t.Helper()
+	h.admin.namespace(t, h.home, nil)
 	h.admin.namespace(t, h.theirs, nil)
-	if err := h.admin.install(t, chartPath, name, name, text); err != nil {
+	if err := h.admin.install(t, chartPath, h.home, h.home, text); err != nil {
 		t.Fatal(err)
 	}
 	// Policies begin to work a moment after they were made.
 	eventually(t, func(ctx context.Context) error {
-		_, err := h.worker.kube.CoreV1().ConfigMaps(h.theirs).Create(ctx, configMap(), dryRun())
-		if err == nil || !strings.Contains(err.Error(), "namespaces of its own") {
-			return fmt.Errorf("the admission policy is not at work yet: %w", err)
-		}
-		err = h.worker.kube.CoreV1().Namespaces().Delete(ctx, h.theirs, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
-		if err == nil || !strings.Contains(err.Error(), "namespaces of its own") {
-			return fmt.Errorf("the admission policy is not at work yet: %w", err)
+		_, contents := h.worker.kube.CoreV1().ConfigMaps(h.theirs).Create(ctx, configMap(), dryRun())
+		namespaces := h.worker.kube.CoreV1().Namespaces().Delete(ctx, h.theirs, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+		for _, err := range []error{contents, namespaces} {
+			if err == nil || !strings.Contains(err.Error(), "namespaces of its own") {
+				return fmt.Errorf("the admission policy is not at work yet: %w", err)
+			}
 		}
 		return nil
 	})
-	h.worker.namespace(t, h.ours, map[string]string{"app.kubernetes.io/managed-by": "kubebyon", "kubebyon.io/cluster": "cl_x"})
-	return h
 }
 
 func dryRun() metav1.CreateOptions { return metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}} }
@@ -360,6 +385,9 @@ var onSharedNodes = []rbacv1.PolicyRule{
 	rule("", "pods/status pods/ephemeralcontainers", "patch update"),
 }
 
+// variant has all that widens the rights.
+const variant = existing + "vcluster: {sharedNodes: true, licenceSecret: beside-the-licence/vcluster}"
+
 func rule(group, resources, verbs string) rbacv1.PolicyRule {
 	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: strings.Fields(resources), Verbs: strings.Fields(verbs)}
 }
@@ -372,7 +400,7 @@ func role(rules ...rbacv1.PolicyRule) *rbacv1.Role {
 // that hold more than their maker does.
 func TestTheWorkerCanGrantWhatVClusterNeedsAndNoMore(t *testing.T) {
 	t.Parallel()
-	h, shared := host(t, "grants", existing), host(t, "shared", existing+"vcluster: {sharedNodes: true}")
+	h, shared := host(t, "grants", existing), host(t, "shared", variant)
 	for _, c := range []struct {
 		what  string
 		on    hosted
@@ -404,9 +432,9 @@ func TestTheWorkerCanGrantWhatVClusterNeedsAndNoMore(t *testing.T) {
 // control plane read the one Secret.
 func TestBesideTheLicenceOnlyRightsAreGiven(t *testing.T) {
 	t.Parallel()
-	const beside = "licence-beside"
+	const beside = "beside-the-licence"
 	thePlane(t).administrator(t).namespace(t, beside, nil)
-	h := host(t, "licence", existing+"vcluster: {licenceSecret: "+beside+"/vcluster}")
+	h := host(t, "licence", variant)
 	read := rule("", "secrets", "get")
 	read.ResourceNames = []string{"vcluster"}
 	if _, err := h.worker.kube.RbacV1().Roles(beside).Create(t.Context(), role(read), dryRun()); err != nil {
@@ -437,7 +465,7 @@ func TestTheRightsReachNothingElse(t *testing.T) {
 			}
 		}
 	}
-	for _, namespace := range []string{"kube-system", h.theirs, "else"} {
+	for _, namespace := range []string{"kube-system", h.theirs, h.home} {
 		for what, err := range h.attacks(t, namespace) {
 			if !apierrors.IsForbidden(err) {
 				t.Errorf("the worker could %s in %s: %v", what, namespace, err)
