@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+
+	"github.com/kubebyon/kubebyon/adapters/helmprovision"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/ports/provision"
 )
 
 // monitors is as much of the Prometheus operator's definition as the chart uses,
@@ -327,15 +332,13 @@ func (u user) can(t *testing.T, namespace, right string) bool {
 	return answer.Status.Allowed
 }
 
-// TestTheRightsAreEnoughForATenant installs, changes and removes the chart that
-// stands in for vCluster's as the worker, and looks at it as both programs do.
-func TestTheRightsAreEnoughForATenant(t *testing.T) {
+// TestTheRightsAreEnoughForTheChart installs, changes and removes what a tenant
+// with an etcd of its own consists of, and asks for what nothing else here needs.
+func TestTheRightsAreEnoughForTheChart(t *testing.T) {
 	t.Parallel()
-	const fixture = "../testdata/charts/vcluster"
 	h := host(t, "enough", existing)
 	for _, text := range []string{
-		"{privateNodes: {enabled: true}}",
-		"{privateNodes: {enabled: true}, controlPlane: {backingStore: {etcd: {deploy: {enabled: true}}}}}",
+		"{privateNodes: {enabled: true}, policies: {resourceQuota: {enabled: true}}, controlPlane: {backingStore: {etcd: {deploy: {enabled: true}}}}}",
 	} {
 		if err := h.worker.install(t, fixture, h.ours, h.ours, text); err != nil {
 			t.Fatalf("install with %s: %v", text, err)
@@ -362,6 +365,62 @@ func TestTheRightsAreEnoughForATenant(t *testing.T) {
 				t.Errorf("the %s cannot %s", program, right)
 			}
 		}
+	}
+}
+
+const fixture = "../testdata/charts/vcluster"
+
+// provisioner is KubeBYON's own, as one of the chart's programs.
+func (h hosted) provisioner(t *testing.T, u user) *helmprovision.Provisioner {
+	t.Helper()
+	p, err := helmprovision.New(helmprovision.Config{
+		KubeconfigPath: thePlane(t).kubeconfig(t, u), Chart: fixture, CacheDir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Now: time.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := p.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// TestKubeBYONProvisionsWithTheRightsOfTheChart is a tenant's life: made, reached,
+// changed and removed.
+func TestKubeBYONProvisionsWithTheRightsOfTheChart(t *testing.T) {
+	t.Parallel()
+	h := host(t, "provisions-other", existing)
+	worker, server := h.provisioner(t, h.worker), h.provisioner(t, h.server)
+	eventually(t, worker.Ping)
+	eventually(t, server.Ping)
+	want := provision.Want{ID: id.New[id.ClusterKind](time.Now(), [10]byte{1}), Name: "provisions", KubernetesVersion: worker.Versions()[0].Name, Public: true, PublicMode: provision.NodePort}
+	for _, milli := range []int64{100, 200} {
+		want.CPURequestMilli = milli
+		eventually(t, func(ctx context.Context) error {
+			if err := worker.Apply(ctx, want); err != nil {
+				return err
+			}
+			seen, err := worker.Observe(ctx, want.ID)
+			if err == nil && seen.Phase != provision.Ready {
+				err = fmt.Errorf("it is %+v", seen)
+			}
+			return err
+		})
+	}
+	eventually(t, func(ctx context.Context) error {
+		_, err := server.Kubeconfig(ctx, want.ID)
+		return err
+	})
+	eventually(t, func(ctx context.Context) error { return worker.Destroy(ctx, want.ID) })
+	if _, err := h.admin.kube.CoreV1().Namespaces().Get(t.Context(), want.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("a removed tenant's namespace is there: %v", err)
 	}
 }
 

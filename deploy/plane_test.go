@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,8 +43,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// plane is a kubebyon-localplane tenant, which stands for a host cluster. It has
-// no nodes: what is scheduled stays pending.
+// plane is a host cluster in a box. It runs control planes, and nothing else:
+// other pods stay pending.
 type plane struct {
 	start sync.Once
 	err   error
@@ -90,14 +88,10 @@ func (p *plane) begin() (err error) {
 	if p.dir, err = os.MkdirTemp("", "kubebyon-deploy"); err != nil {
 		return err
 	}
-	port, err := freePort()
-	if err != nil {
+	if err := p.run(); err != nil {
 		return err
 	}
-	if err := p.run(port); err != nil {
-		return err
-	}
-	p.admin, err = clientcmd.BuildConfigFromFlags("", filepath.Join(p.dir, "tenant", "admin.kubeconfig"))
+	p.admin, err = clientcmd.BuildConfigFromFlags("", filepath.Join(p.dir, "host", "admin.kubeconfig"))
 	if err != nil {
 		return err
 	}
@@ -105,23 +99,15 @@ func (p *plane) begin() (err error) {
 	return nil
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}
-
-func (p *plane) run(port int) error {
+func (p *plane) run() error {
 	lifeline, life, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer lifeline.Close()
 	p.life = life
-	cmd := exec.Command(binary(), "tenant", "--dir", filepath.Join(p.dir, "tenant"), "--port", strconv.Itoa(port), "--unsafe-no-fsync", "--lifeline-fd", "3")
+	cmd := exec.Command(binary(), "host", "--dir", filepath.Join(p.dir, "host"), "--bind-address", "own", "--light-tenants", "--unsafe-no-fsync",
+		"--secret-delay", "100ms", "--behave", "enough=never", "--lifeline-fd", "3")
 	cmd.ExtraFiles, cmd.Stderr = []*os.File{lifeline}, os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -218,6 +204,23 @@ func (p *plane) account(t *testing.T, namespace, name string) user {
 		UserName: "system:serviceaccount:" + namespace + ":" + name,
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
 	})
+}
+
+// kubeconfig is what leads a program to the host as u.
+func (p *plane) kubeconfig(t *testing.T, u user) string {
+	t.Helper()
+	config, err := clientcmd.LoadFromFile(filepath.Join(p.dir, "host", "admin.kubeconfig"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, admin := range config.AuthInfos {
+		admin.Impersonate, admin.ImpersonateGroups = u.config.Impersonate.UserName, u.config.Impersonate.Groups
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // getter is what Helm wants of a user.
