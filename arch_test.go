@@ -33,7 +33,7 @@ var layers = []struct{ path, ours, theirs string }{
 	{"app/standard", "app adapters ports core/kernel", "go.uber.org/fx"},
 	{"app/dev", "app adapters ports core/kernel", "go.uber.org/fx"},
 	{"app/offline", "app adapters ports core", ""},
-	{"app/telemetry", "adapters", ""},
+	{"app/telemetry", "app adapters ports core", ""},
 	{"app/keys", "adapters ports core/kernel", ""},
 	{"app/apptest", "app adapters ports core", "go.uber.org/fx"},
 	{"app", "core ports adapters/httpapi", "go.uber.org/fx go.uber.org/dig github.com/danielgtaylor/huma/v2"},
@@ -51,6 +51,8 @@ var homes = []struct{ library, places string }{
 	{"k8s.io/client-go", "adapters/kubetenant adapters/helmprovision cmd/kubebyon-route-agent"},
 	{"helm.sh/helm", "adapters/helmprovision"},
 	{"go.uber.org/fx", "adapters app"},
+	{"go.opentelemetry.io", "adapters/oteltrace"},
+	{"github.com/prometheus/client_golang", "adapters/prommetrics"},
 }
 
 // dialects are ways to speak to other people's clients; each can be taken out

@@ -39,6 +39,9 @@ type Config struct {
 	MaxWatchedClusters int           // by this process; default 2000
 	MaxClustersPerUser int           // for those who are no admins; default 50
 
+	// Observe is told what the platform does, for metrics and traces.
+	Observe Observe
+
 	// Now and Random are the clock and the source of unpredictable bytes; nil:
 	// the system's.
 	Now    func() time.Time

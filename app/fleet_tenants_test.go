@@ -53,7 +53,6 @@ type fakePlane struct {
 	version  int
 	nodes    []*corev1.Node
 	watchers map[chan []byte]bool // of nodes
-	changed  map[int]time.Time
 }
 
 func serveTenants(t testing.TB, n, nodesEach int) *tenants {

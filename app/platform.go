@@ -48,6 +48,7 @@ type platform struct {
 }
 
 func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
+	b = c.Observe.about(b)
 	p := &platform{config: c, backends: b, lookout: l}
 	l.watch(b)
 	// Three bells: a commit may have filled the outbox, a message may mean a job,
@@ -60,7 +61,7 @@ func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
 		return nil, err
 	}
 	conf := c.HTTP
-	conf.Log, conf.Random, conf.Ready = c.part("http"), c.Random, l.check
+	conf.Log, conf.Random, conf.Ready, conf.Begin = c.part("http"), c.Random, l.check, c.Observe.Request
 	h, err := httpapi.New(conf, httpapi.Services{
 		Identity: p.identity, Clusters: p.clusters, Tokens: p.tokens, Nodes: p.nodes, Overview: p.overview,
 	})
@@ -106,6 +107,7 @@ func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
 	w, err := watch.New(watch.Deps{
 		Store: b.Store, Door: tenants.Door{Provisioner: b.Provisioner, Connector: b.Tenants}, Tokens: p.tokens,
 		Log: c.part("watch"), Now: c.Now, Random: c.ids(), Clusters: settled, Name: c.Name, Most: c.MaxWatchedClusters,
+		Observe: c.Observe.Watch,
 	})
 	if err != nil {
 		return err
@@ -126,7 +128,7 @@ func (p *platform) newWorker(jobs, settled *bell.Bell) error {
 	worker, err := reconcile.New(reconcile.Deps{
 		Store: b.Store, Provisioner: b.Provisioner, Log: c.part("reconcile"), Clock: shared, Random: c.ids(),
 		Jobs: jobs, Settled: settled.Ring, Name: c.Name, Concurrency: c.WorkerConcurrency,
-		Lease: c.JobLease, MaxAttempts: c.JobMaxAttempts, Deadline: c.JobDeadline,
+		Lease: c.JobLease, MaxAttempts: c.JobMaxAttempts, Deadline: c.JobDeadline, Observe: c.Observe.Attempt,
 	})
 	p.background = append(p.background, shared.Run, worker.Run, p.listen(worker))
 	return err

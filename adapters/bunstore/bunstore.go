@@ -200,6 +200,14 @@ func (s *Store) Close() error {
 	return errors.Join(s.reader.Close(), s.writer.Close())
 }
 
+// Pools says how the connections to the database are used.
+func (s *Store) Pools() map[string]sql.DBStats {
+	if s.reader == s.writer {
+		return map[string]sql.DBStats{"all": s.writer.Stats()}
+	}
+	return map[string]sql.DBStats{"reads": s.reader.Stats(), "writes": s.writer.Stats()}
+}
+
 // Ping fails when the database does not answer.
 func (s *Store) Ping(ctx context.Context) error {
 	limited, cancel := s.limited(ctx)

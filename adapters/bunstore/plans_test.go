@@ -29,6 +29,7 @@ const mayRead = 4000
 // mayScan says which statements may look at more, and why.
 var mayScan = []struct{ shape, why string }{ //nolint:gochecknoglobals // a constant
 	{`^SELECT c.status, count\(\*\)`, "an overview counts a scope's clusters: an index alone is read"},
+	{`^SELECT \? AS part`, "metrics count the live clusters, every few seconds at most and in one question"},
 	{`^WITH old AS MATERIALIZED \(SELECT name FROM leases WHERE held_until < \?`, "housekeeping looks through the leases, which are few: one for a cluster or a turn"},
 	{`^SELECT t.status, CAST\(sum\(t.nodes\)`, "an overview adds up a row or two for each cluster of a scope"},
 }
@@ -575,6 +576,7 @@ func (w walker) samples() {
 }
 
 func (w walker) upkeep() {
+	w.try("backlog", func(ctx context.Context, tx store.Tx) error { _, err := tx.Backlog(ctx); return err })
 	w.try("outbox", func(ctx context.Context, tx store.Tx) error {
 		msgs, err := tx.Outbox().Claim(ctx, 100)
 		if err != nil {

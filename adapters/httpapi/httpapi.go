@@ -57,6 +57,9 @@ type Config struct {
 	Random func(b []byte) error // unpredictable bytes; nil: the system's
 	// Observe is told of every answer, for metrics; nil: nobody is.
 	Observe func(method, route string, status int, took time.Duration)
+	// Begin is called before a request is answered; what it returns is the
+	// request's context, and what is called with its answer. Nil: nothing is.
+	Begin func(r *http.Request) (context.Context, func(method, route string, status int))
 	// Ready says of each thing that the server needs whether it is there.
 	Ready func(ctx context.Context) map[string]error
 }
@@ -91,7 +94,7 @@ func New(c Config, s Services) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	door := edge.Door{Log: c.Log, Now: c.Now, Random: c.Random, Proxies: c.TrustedProxyCIDRs, Observe: c.Observe}
+	door := edge.Door{Log: c.Log, Now: c.Now, Random: c.Random, Proxies: c.TrustedProxyCIDRs, Observe: c.Observe, Begin: c.Begin}
 	router := chi.NewRouter()
 	router.Use(door.Middleware, origins.CORS, middleware.GetHead)
 	router.NotFound(notFound)

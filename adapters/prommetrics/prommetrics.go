@@ -18,6 +18,9 @@ import (
 type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.HistogramVec
+	work     work
+	backlog  *backlog
+	pools    *pools
 }
 
 // New makes a registry of its own, so that an embedder's stays theirs.
@@ -33,7 +36,8 @@ func New(version string) *Metrics {
 		Name: "kubebyon_build_info", Help: "Always 1; the label is the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, build)
+	m.work, m.backlog, m.pools = newWork(m.registry), newBacklog(), newPools()
+	m.registry.MustRegister(m.backlog, m.pools, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, build)
 	return m
 }
 

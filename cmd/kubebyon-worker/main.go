@@ -83,11 +83,11 @@ func (o *options) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	metrics, err := process.ServeMetrics(ctx, log, o.metricsAddr, version, httpapi.Limits{})
+	watched, err := process.Observe(ctx, log, o.metricsAddr, build(), httpapi.Limits{})
 	if err != nil {
 		return err
 	}
-	defer metrics.Stop()
+	defer watched.Stop()
 	var listener net.Listener
 	if o.healthAddr != "" {
 		if listener, err = process.Listen(ctx, o.healthAddr, "health-addr"); err != nil {
@@ -96,6 +96,7 @@ func (o *options) run(ctx context.Context) (err error) {
 	}
 	conf := app.Config{Log: log, Name: name, StartTimeout: -1, HTTP: httpapi.Config{Version: build().API("vcluster")}}
 	o.jobs.Apply(&conf)
+	watched.Apply(&conf)
 	return process.Service{
 		Log: log, HTTP: conf.HTTP, Listener: listener,
 		Build:        func() (*app.App, error) { return app.New(conf, modules) },

@@ -76,17 +76,17 @@ func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	metrics, err := process.ServeMetrics(ctx, log, o.http.MetricsAddr, version, o.http.Limits())
+	watched, err := process.Observe(ctx, log, o.http.MetricsAddr, build(), o.http.Limits())
 	if err != nil {
 		return err
 	}
-	defer metrics.Stop()
+	defer watched.Stop()
 	listener, err := process.Listen(ctx, o.http.Addr, "http-addr")
 	if err != nil {
 		return err
 	}
 	hello := &greeting{out: out, url: "http://" + listener.Addr().String(), dataDir: o.dataDir, email: o.adminEmail}
-	a, err := o.build(log, hello, metrics)
+	a, err := o.build(log, hello, watched)
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -97,7 +97,7 @@ func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
 	return process.Serve(ctx, log, a, o.http.Limits(), listener, hello.print)
 }
 
-func (o *devOptions) build(log *slog.Logger, hello *greeting, m *process.Metrics) (*app.App, error) {
+func (o *devOptions) build(log *slog.Logger, hello *greeting, watched *process.Telemetry) (*app.App, error) {
 	modules, err := dev.Modules(dev.Config{
 		DataDir: o.dataDir, DatabaseURL: o.database, SecretKey: secret.New(o.secretKey),
 		Localplane: o.localplane, PlaneBind: o.planeBind, PlaneHost: o.planeHost, Log: log, Now: time.Now,
@@ -106,9 +106,10 @@ func (o *devOptions) build(log *slog.Logger, hello *greeting, m *process.Metrics
 		return nil, err
 	}
 	conf := app.Config{
-		Log: log, Name: "dev", HTTP: o.http.Config(build().API("dev"), m.Observe()),
+		Log: log, Name: "dev", HTTP: o.http.Config(build().API("dev")),
 		FirstAdmin: app.FirstAdmin{Email: o.adminEmail, Password: secret.New(o.adminPass), HandOver: hello.keepPassword},
 	}
 	o.jobs.Apply(&conf)
+	watched.Apply(&conf)
 	return app.New(conf, modules)
 }

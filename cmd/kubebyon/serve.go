@@ -70,21 +70,22 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	metrics, err := process.ServeMetrics(ctx, log, o.http.MetricsAddr, version, o.http.Limits())
+	watched, err := process.Observe(ctx, log, o.http.MetricsAddr, build(), o.http.Limits())
 	if err != nil {
 		return err
 	}
-	defer metrics.Stop()
+	defer watched.Stop()
 	listener, err := process.Listen(ctx, o.http.Addr, "http-addr")
 	if err != nil {
 		return err
 	}
 	conf := app.Config{
-		Log: log, Name: name, HTTP: o.http.Config(build().API("vcluster"), metrics.Observe()),
+		Log: log, Name: name, HTTP: o.http.Config(build().API("vcluster")),
 		FirstAdmin: app.FirstAdmin{Email: o.adminEmail, Password: secret.New(o.adminPass)},
 		LeaveJobs:  o.backends.HasBroker(), StartTimeout: -1,
 	}
 	o.jobs.Apply(&conf)
+	watched.Apply(&conf)
 	return process.Service{
 		Log: log, HTTP: conf.HTTP, Limits: o.http.Limits(), Listener: listener,
 		Build:        func() (*app.App, error) { return app.New(conf, modules) },

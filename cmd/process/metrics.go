@@ -9,44 +9,62 @@ import (
 	"time"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
+	"github.com/kubebyon/kubebyon/app"
 	"github.com/kubebyon/kubebyon/app/telemetry"
 )
 
-// Metrics serves Prometheus on an address of its own: what it tells is for those
-// who run the server, not for those who use it. Nil serves nothing.
-type Metrics struct {
-	metrics *telemetry.Metrics
+// Telemetry is what a process tells those who run it: metrics, on an address of
+// their own, and traces, which it sends to where OpenTelemetry's variables say.
+type Telemetry struct {
+	log     *slog.Logger
+	metrics *telemetry.Metrics // nil: nobody listens
 	server  *httpapi.HTTPServer
+	traces  *telemetry.Traces // nil: none are made
 }
 
-// ServeMetrics listens on addr until Stop; on an empty one it does nothing.
-func ServeMetrics(ctx context.Context, log *slog.Logger, addr, version string, limits httpapi.Limits) (*Metrics, error) {
+// Observe serves metrics on addr, unless it is empty, and sends traces, if the
+// environment says where to. Stop must follow.
+func Observe(ctx context.Context, log *slog.Logger, addr string, b Build, limits httpapi.Limits) (t *Telemetry, err error) {
+	t = &Telemetry{log: log}
+	if t.traces, err = telemetry.NewTraces(ctx, b.Name, b.Version, log.With("part", "traces")); err != nil {
+		return nil, err
+	}
 	if addr == "" {
-		return nil, nil //nolint:nilnil // nil is a Metrics that serves nothing
+		return t, nil
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
+		t.Stop()
 		return nil, fmt.Errorf("listen for metrics on %s: %w; name another address with --metrics-addr", addr, err)
 	}
-	m := &Metrics{metrics: telemetry.NewMetrics(version)}
+	t.metrics = telemetry.NewMetrics(b.Version)
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", m.metrics.Handler())
-	m.server = httpapi.NewServer(mux, log, limits)
-	go func() { _ = m.server.Serve(l) }() // ends with Stop
-	return m, nil
+	mux.Handle("GET /metrics", t.metrics.Handler())
+	t.server = httpapi.NewServer(mux, log, limits)
+	go func() { _ = t.server.Serve(l) }() // ends with Stop
+	return t, nil
 }
 
-// Observe is told of every answer of the API; nil: nobody listens.
-func (m *Metrics) Observe() func(method, route string, status int, took time.Duration) {
-	if m == nil {
-		return nil
+// Apply has a platform, and the API before it runs, tell what they do.
+func (t *Telemetry) Apply(c *app.Config) {
+	c.Observe = telemetry.Observe(t.metrics, t.traces)
+	if t.metrics != nil {
+		c.HTTP.Observe = t.metrics.Request
 	}
-	return m.metrics.Request
 }
 
-// Stop closes the listener.
-func (m *Metrics) Stop() {
-	if m != nil {
-		_ = m.server.Close()
+// flushTimeout is how long the collector may take for what is left.
+const flushTimeout = 5 * time.Second
+
+// Stop closes the listener and sends what is left of traces. It comes after the
+// platform has stopped.
+func (t *Telemetry) Stop() {
+	if t.server != nil {
+		_ = t.server.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := t.traces.Stop(ctx); err != nil {
+		t.log.Warn("the last traces are not sent", "err", err)
 	}
 }

@@ -51,7 +51,7 @@ func FuzzSettings(f *testing.F) {
 			if kind := flag.Value.Type(); text == "" || (kind != "url" && kind != "origins") {
 				continue // to make a server takes long, and it looks at these
 			}
-			if _, err := httpapi.New(withoutLog(o.http.Config(httpapi.Version{}, nil)), httpapi.Services{}); err != nil {
+			if _, err := httpapi.New(withoutLog(o.http.Config(httpapi.Version{})), httpapi.Services{}); err != nil {
 				t.Errorf("%s %q was taken, and the server does not start with it: %v", name, text, err)
 			}
 		}

@@ -54,10 +54,10 @@ func (f *HTTP) Limits() httpapi.Limits {
 }
 
 // Config is that of the API.
-func (f *HTTP) Config(v httpapi.Version, observe func(method, route string, status int, took time.Duration)) httpapi.Config {
+func (f *HTTP) Config(v httpapi.Version) httpapi.Config {
 	return httpapi.Config{
 		PublicBaseURL: f.publicURL, JoinBaseURL: f.joinURL, CORSAllowedOrigins: f.origins, TrustedProxyCIDRs: f.proxies,
 		JoinLimit: f.join.limit(), AuthLimit: f.auth.limit(), NodeMirror: f.mirror,
-		Version: v, Observe: observe,
+		Version: v,
 	}
 }

@@ -44,7 +44,27 @@ type Deps struct {
 	Lease       time.Duration // how long a job is safe from others without news from its worker
 	MaxAttempts int           // after passing errors
 	Deadline    time.Duration // for one attempt
+
+	// Observe is told of every attempt that begins, and what it returns of how it
+	// ended; the attempt is made in the context that it returns. Nil: nobody is.
+	Observe func(ctx context.Context, job store.Job) (context.Context, func(Outcome))
 }
+
+// Outcome is how an attempt ended, in a word.
+type Outcome string
+
+const (
+	Succeeded   Outcome = "succeeded"
+	Failed      Outcome = "failed"      // for good
+	Superseded  Outcome = "superseded"  // by a deletion
+	Retried     Outcome = "retried"     // after a passing error
+	Interrupted Outcome = "interrupted" // by the end of the process
+	Lost        Outcome = "lost"        // another worker has the job
+	Unsettled   Outcome = "unsettled"   // it could not be written down
+)
+
+// over reports whether the job has ended with the attempt.
+func (o Outcome) over() bool { return o == Succeeded || o == Failed || o == Superseded }
 
 // Worker works on a number of jobs at once, each with a hand of its own.
 type Worker struct {
@@ -274,14 +294,16 @@ func (w *Worker) begin(ctx context.Context, tx store.Tx, t *task) error {
 
 // carryOut works on a task and writes down how that ended.
 func (w *Worker) carryOut(ctx context.Context, t task) {
+	ctx, told := w.observe(ctx, t.job)
 	result := w.attempt(ctx, &t)
-	ended, err := w.settle(ctx, t, result)
+	outcome, err := w.settle(ctx, t, result)
+	told(outcome)
 	if err != nil {
 		w.deps.Log.ErrorContext(ctx, "job not settled; it is taken up again when its lease has run out", "job", t.job.ID.String(), "worker", t.job.WorkerID, "err", err)
 		bell.Wait(ctx, nil, afterError)
 		return
 	}
-	if !ended {
+	if !outcome.over() {
 		w.deps.Jobs.Ring() // it is to be looked at again, and nobody else knows when
 		return
 	}
@@ -289,6 +311,13 @@ func (w *Worker) carryOut(ctx context.Context, t task) {
 	if w.moreOf(ctx, t.job.ClusterID) {
 		w.deps.Jobs.Ring()
 	}
+}
+
+func (w *Worker) observe(ctx context.Context, job store.Job) (context.Context, func(Outcome)) {
+	if w.deps.Observe == nil {
+		return ctx, func(Outcome) {}
+	}
+	return w.deps.Observe(ctx, job)
 }
 
 // moreOf reports whether a cluster has another job, whose message may have come

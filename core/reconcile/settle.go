@@ -22,17 +22,17 @@ type permanentError struct{ error }
 func (p permanentError) Unwrap() error { return p.error }
 
 // settle writes down how an attempt ended: in the job, the operation, the
-// cluster and the audit stream, all at once. It reports whether the job has
-// ended; one that is another worker's by then has not.
-func (w *Worker) settle(ctx context.Context, t task, result error) (ended bool, err error) {
+// cluster and the audit stream, all at once. It reports how the
+// attempt ended; one whose job is another worker's by then was lost.
+func (w *Worker) settle(ctx context.Context, t task, result error) (Outcome, error) {
 	if errors.Is(result, errLost) {
-		return false, nil // the job is another worker's to settle
+		return Lost, nil // the job is another worker's to settle
 	}
 	stopped := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	end := w.judge(t.job, result, stopped)
-	err = w.conclude(ctx, t, end)
+	err := w.conclude(ctx, t, end)
 	if unwritable(err) {
 		// What was found cannot be kept: that is what became of this attempt.
 		result, t.arrival = errors.Join(err, result), nil
@@ -46,13 +46,16 @@ func (w *Worker) settle(ctx context.Context, t task, result error) (ended bool, 
 		})
 	}
 	if fault.CodeOf(err) == "lease_lost" {
-		return false, nil
+		return Lost, nil
 	}
 	if result != nil && !stopped {
 		w.deps.Log.WarnContext(ctx, "job attempt failed", "job", t.job.ID.String(), "cluster", t.job.ClusterID.String(),
 			"type", t.job.Type, "attempt", t.job.AttemptCount, "again", end.progress == clusters.Pending, "err", result)
 	}
-	return end.progress != clusters.Pending, err
+	if err != nil {
+		return Unsettled, err
+	}
+	return end.outcome(), nil
 }
 
 // unwritable tells records that the store does not take, or that are broken, from
@@ -70,6 +73,20 @@ type ending struct {
 	at         time.Time
 	superseded bool
 	uncounted  bool // the attempt does not count against the job
+}
+
+func (e ending) outcome() Outcome {
+	switch {
+	case e.progress == clusters.Succeeded:
+		return Succeeded
+	case e.superseded:
+		return Superseded
+	case e.progress == clusters.Failed:
+		return Failed
+	case e.uncounted:
+		return Interrupted
+	}
+	return Retried
 }
 
 func (e ending) job(j store.Job) store.Job {

@@ -71,6 +71,7 @@ func (s *session) run(ctx context.Context) {
 			level = slog.LevelWarn
 		}
 		s.log.Log(ctx, level, "watch ended; trying again", "err", err)
+		s.deps.Observe.restarted()
 		s.missed(ctx, err)
 		if s.rest(ctx) {
 			s.backoff = firstBackoff

@@ -33,6 +33,33 @@ type Deps struct {
 	Clusters *bell.Bell // rung when a cluster may have become ready or gone
 	Name     string     // of this process; no other living one has it
 	Most     int        // clusters that this process follows at once
+	Observe  Observer
+}
+
+// Observer is told what goes on, in words and numbers only. What is nil is not
+// called.
+type Observer struct {
+	Following func(n int) // how many clusters this process follows, at every look
+	Acquired  func(n int) // leases of clusters that this process had not had before
+	Restarted func()      // a watch has ended and is begun anew
+}
+
+func (o Observer) following(n int) {
+	if o.Following != nil {
+		o.Following(n)
+	}
+}
+
+func (o Observer) acquired(n int) {
+	if o.Acquired != nil && n > 0 {
+		o.Acquired(n)
+	}
+}
+
+func (o Observer) restarted() {
+	if o.Restarted != nil {
+		o.Restarted()
+	}
 }
 
 // Supervisor follows the clusters that this process holds the lease of.
@@ -103,11 +130,14 @@ func (t *team) assign(ctx context.Context) error {
 		return err
 	}
 	t.keepOnly(held)
+	fresh := 0
 	for c := range held {
 		if !t.follows(c) {
 			t.follow(ctx, c)
+			fresh++
 		}
 	}
+	t.supervisor.deps.Observe.acquired(fresh)
 	return nil
 }
 
@@ -147,12 +177,14 @@ func (t *team) keepOnly(held map[id.Cluster]bool) {
 			delete(t.running, c)
 		}
 	}
+	t.supervisor.deps.Observe.following(len(t.running))
 }
 
 func (t *team) follow(ctx context.Context, c id.Cluster) {
 	ctx, leave := context.WithCancel(ctx)
 	t.mu.Lock()
 	t.running[c] = leave
+	t.supervisor.deps.Observe.following(len(t.running))
 	t.mu.Unlock()
 	t.wg.Go(func() { newSession(t.supervisor.deps, c).run(ctx) })
 }

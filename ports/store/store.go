@@ -48,6 +48,8 @@ type Tx interface {
 	Replies() Replies
 	Leases() Leases
 	Facts() Facts
+	// Backlog counts what waits, in one question.
+	Backlog(ctx context.Context) (Backlog, error)
 	ControlPlaneSamples() ControlPlaneSamples
 	// Now is the store's own time, which all processes that share it have in
 	// common, whatever their clocks say. It goes on within a transaction.

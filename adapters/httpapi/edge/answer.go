@@ -78,7 +78,7 @@ func (d Door) rescue(out *answer, r *http.Request, panicked any) {
 
 // record writes the access log. It names the route, never the path or the
 // query: those hold tokens.
-func (d Door) record(r *http.Request, v *Visit, out *answer, took time.Duration) {
+func (d Door) record(r *http.Request, v *Visit, out *answer, took time.Duration, end func(method, route string, status int)) {
 	route := ""
 	if c := chi.RouteContext(r.Context()); c != nil {
 		route = c.RoutePattern()
@@ -102,6 +102,7 @@ func (d Door) record(r *http.Request, v *Visit, out *answer, took time.Duration)
 		attrs = append(attrs, slog.String("user", v.User))
 	}
 	d.Log.LogAttrs(r.Context(), level, "request", attrs...)
+	end(method(r), route, status)
 }
 
 // method is the request's unless a client made it up.

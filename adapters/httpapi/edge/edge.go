@@ -56,22 +56,33 @@ type Door struct {
 	Proxies Proxies
 	// Observe is told of every answer; nil: nobody is. The route is a pattern.
 	Observe func(method, route string, status int, took time.Duration)
+	// Begin is told of every request, and what it returns of its answer; the
+	// request is answered in the context that it returns. Nil: nobody is.
+	Begin func(r *http.Request) (context.Context, func(method, route string, status int))
 }
 
 // Middleware names, logs and guards every request that next serves.
 func (d Door) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &Visit{ID: d.requestID(r), IP: d.Proxies.ClientIP(r), Origin: d.Proxies.Origin(r)}
-		ctx := context.WithValue(r.Context(), visitKey{}, v)
+		ctx, end := d.begin(r)
+		ctx = context.WithValue(ctx, visitKey{}, v)
 		r = r.WithContext(problem.WithRequest(ctx, v.ID))
 		out := &answer{ResponseWriter: w, id: v.ID}
 		began := d.Now()
 		defer func() {
 			d.rescue(out, r, recover())
-			d.record(r, v, out, d.Now().Sub(began))
+			d.record(r, v, out, d.Now().Sub(began), end)
 		}()
 		next.ServeHTTP(out, r)
 	})
+}
+
+func (d Door) begin(r *http.Request) (context.Context, func(method, route string, status int)) {
+	if d.Begin == nil {
+		return r.Context(), func(string, string, int) {}
+	}
+	return d.Begin(r)
 }
 
 var (

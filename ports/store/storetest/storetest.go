@@ -33,7 +33,7 @@ func Run(t *testing.T, h Harness) {
 	}
 	for _, group := range []checks{
 		transactions, records(), users, sessions, apiKeys, clusters, operations, jobs, claims,
-		tokens, nodes, nodeEvents, audit, outbox, replies, leases, facts, controlPlaneSamples,
+		tokens, nodes, nodeEvents, audit, outbox, replies, leases, facts, controlPlaneSamples, backlog,
 	} {
 		for name, check := range group {
 			t.Run(name, func(t *testing.T) {

@@ -443,6 +443,7 @@ func (t things) writes() calls {
 func (t things) reads() calls {
 	all, q := store.Everyone(), page.Query{}
 	return calls{
+		"Backlog":   func(ctx context.Context, tx store.Tx) error { _, err := tx.Backlog(ctx); return err },
 		"Users.Get": func(ctx context.Context, tx store.Tx) error { _, err := tx.Users().Get(ctx, t.user.ID); return err },
 		"Users.ByEmail": func(ctx context.Context, tx store.Tx) error {
 			_, err := tx.Users().ByEmail(ctx, t.user.Email)

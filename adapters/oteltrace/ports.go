@@ -1,0 +1,89 @@
+package oteltrace
+
+import (
+	"context"
+	"net/http"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/kubebyon/kubebyon/ports/bus"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+// Request begins the span of a request; what it returns ends it. The path and
+// the query are never looked at: they hold tokens. A client that sends a
+// traceparent has its trace continued.
+func (t *Traces) Request(r *http.Request) (context.Context, func(method, route string, status int)) {
+	ctx, span := t.tracer.Start(under(r.Context(), r.Header.Get("Traceparent")), "HTTP", trace.WithSpanKind(trace.SpanKindServer))
+	return ctx, func(method, route string, status int) {
+		name := method
+		if route != "" {
+			name += " " + route
+			span.SetAttributes(attribute.String("http.route", route))
+		}
+		span.SetName(name)
+		span.SetAttributes(attribute.String("http.request.method", method), attribute.Int("http.response.status_code", status))
+		if status >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, "")
+		}
+		span.End()
+	}
+}
+
+// Attempt begins the span of an attempt at a job; what it returns ends it.
+func (t *Traces) Attempt(ctx context.Context, job store.Job) (context.Context, func(outcome string, good bool)) {
+	ctx, span := t.tracer.Start(ctx, "job "+job.Type, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+		attribute.String("kubebyon.job.id", job.ID.String()), attribute.String("kubebyon.cluster.id", job.ClusterID.String()),
+		attribute.String("kubebyon.job.type", job.Type), attribute.Int("kubebyon.job.attempt", job.AttemptCount)))
+	return ctx, func(outcome string, good bool) {
+		span.SetAttributes(attribute.String("kubebyon.job.outcome", outcome))
+		if !good {
+			span.SetStatus(codes.Error, outcome)
+		}
+		span.End()
+	}
+}
+
+// Provision is a provision.Around.
+func (t *Traces) Provision(ctx context.Context, call string) (context.Context, func(error)) {
+	return t.within(ctx, "provision "+call)
+}
+
+// Tenant is a tenant.Around.
+func (t *Traces) Tenant(ctx context.Context, call string) (context.Context, func(error)) {
+	return t.within(ctx, "tenant "+call)
+}
+
+// Bus is a bus.Around. What is published was asked for by many: it is a trace of
+// its own. A message that is handled only tells that there may be something to
+// do, and is none.
+func (t *Traces) Bus(ctx context.Context, call string, msgs ...bus.Message) (context.Context, func(error)) {
+	if call != bus.Publishing {
+		return ctx, func(error) {}
+	}
+	return t.begin(ctx, "bus publish", trace.SpanKindProducer, attribute.Int("messaging.batch.message_count", len(msgs)))
+}
+
+// Store traces units of work.
+func (t *Traces) Store(s store.Store) store.Store { return traced{s, t} }
+
+type traced struct {
+	store.Store
+	t *Traces
+}
+
+func (s traced) InTx(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
+	ctx, done := s.t.within(ctx, "store write")
+	err := s.Store.InTx(ctx, do)
+	done(err)
+	return err
+}
+
+func (s traced) View(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
+	ctx, done := s.t.within(ctx, "store read")
+	err := s.Store.View(ctx, do)
+	done(err)
+	return err
+}
