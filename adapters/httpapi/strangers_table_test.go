@@ -102,6 +102,7 @@ func consoleTable() map[string]may {
 		"getOverview":       oneself,
 		"listActivities":    oneself,
 		"listAllActivities": admins,
+		"listClusterJobs":   admins,
 	}
 }
 

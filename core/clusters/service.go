@@ -293,6 +293,19 @@ func (s *Service) Operations(ctx context.Context, i id.Cluster, limit int) (h Hi
 	return h, err
 }
 
+// Jobs returns the jobs of all clusters, newest first, for admins. Of deleted
+// clusters too: how they went is among the things to find out.
+func (s *Service) Jobs(ctx context.Context, f store.JobFilter, q page.Query) (out page.Of[store.Job], err error) {
+	if _, err := access.Administers(ctx); err != nil {
+		return out, err
+	}
+	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
+		out, err = tx.Jobs().List(ctx, f, q.Clamp())
+		return err
+	})
+	return out, err
+}
+
 // Access is what somebody needs to use a cluster.
 type Access struct {
 	Cluster    store.Cluster

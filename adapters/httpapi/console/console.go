@@ -58,6 +58,7 @@ func Register(api operation.API, c Config, s Services, keeper session.Keeper) {
 	h.registerClusters()
 	h.registerKubeconfig()
 	h.registerOperations()
+	h.registerJobs()
 	h.registerTokens()
 	h.registerJoin()
 	h.registerNodes()

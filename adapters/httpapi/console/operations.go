@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -69,6 +70,41 @@ func (h console) registerOperations() {
 		past, err := h.Clusters.Operations(ctx, i, in.Size())
 		return &historyOut{ClusterHistory{each(past.Operations.Items, showOperation), each(past.Jobs.Items, showJob)}}, err
 	})
+}
+
+// ClusterJobList is one page of all clusters' jobs.
+type ClusterJobList struct {
+	Jobs       []ClusterJob `json:"jobs" nullable:"false"`
+	NextCursor *string      `json:"next_cursor" doc:"null on the last page." example:"am9iXzA2ZXZqbTltODB6eTNmNjByencybjU2dHdn"`
+}
+
+type jobsIn struct {
+	Status    string `query:"status" enum:"pending,running,succeeded,failed" doc:"Only jobs in this status."`
+	ClusterID string `query:"cluster_id" doc:"Only jobs of this cluster, which may be deleted." example:"cl_06evjm9m80zy3f60rzw2n56twg"`
+	operation.Paged
+}
+
+type jobsOut struct{ Body ClusterJobList }
+
+func (h console) registerJobs() {
+	operation.SignedIn(h.api, huma.Operation{
+		OperationID: "listClusterJobs", Method: http.MethodGet, Path: "/api/console/admin/cluster-jobs", Tags: []string{tagClusters},
+		Summary: "See the queue of jobs", Description: "The jobs of all clusters, newest first, for administrators: what waits, who works on what until when, how often it was tried, and why it failed.",
+		Parameters: []*huma.Param{operation.LimitParam()},
+	}, []string{"validation_failed", "forbidden"}, h.jobs)
+}
+
+func (h console) jobs(ctx context.Context, in *jobsIn) (*jobsOut, error) {
+	q, err := operation.Query[id.JobKind](in.Paged)
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := operation.Filter[id.ClusterKind]("cluster_id", in.ClusterID)
+	if err != nil {
+		return nil, err
+	}
+	page, err := h.Clusters.Jobs(ctx, store.JobFilter{Status: in.Status, ClusterID: cluster}, q)
+	return &jobsOut{ClusterJobList{each(page.Items, showJob), operation.Cursor(page.Next)}}, err
 }
 
 func showOperation(o store.Operation) ClusterOperation {

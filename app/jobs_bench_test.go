@@ -1,0 +1,290 @@
+package app_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	wamqp "github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/kubebyon/kubebyon/adapters/amqpbus"
+	"github.com/kubebyon/kubebyon/adapters/bunstore"
+	"github.com/kubebyon/kubebyon/adapters/keyseal"
+	"github.com/kubebyon/kubebyon/adapters/memprovision"
+	"github.com/kubebyon/kubebyon/core/clock"
+	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/reconcile"
+	"github.com/kubebyon/kubebyon/core/relay"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+// BenchmarkJobs is what the relay and two workers carry through PostgreSQL and
+// RabbitMQ, with control planes that are there at once, beside a message's plain
+// round trip with watermill-amqp:
+//
+//	drain    jobs a second, of those that wait: nothing but relay and workers runs
+//	paced    250 jobs a second, each asked for by a transaction of its own: how long
+//	         after that was committed the job is done
+//	plain    one message published with confirm, and received
+func BenchmarkJobs(b *testing.B) {
+	b.Run("drain", func(b *testing.B) {
+		s := newJobSite(b)
+		s.createAll(b, b.N)
+		b.ResetTimer()
+		began := time.Now()
+		s.begin(b)
+		s.await(b, b.N)
+		b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "jobs/s")
+	})
+	b.Run("paced", func(b *testing.B) {
+		const rate = 250
+		s := newJobSite(b)
+		s.begin(b)
+		tick := time.NewTicker(time.Second / rate)
+		defer tick.Stop()
+		var asking sync.WaitGroup
+		slots := make(chan struct{}, 16)
+		b.ResetTimer()
+		for range b.N {
+			<-tick.C
+			slots <- struct{}{}
+			asking.Go(func() { defer func() { <-slots }(); s.create(b) })
+		}
+		asking.Wait()
+		s.await(b, b.N)
+		took := s.latencies()
+		b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+		b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	})
+	b.Run("plain", plainRoundTrip)
+}
+
+// jobSite is a server that writes and relays jobs, and two workers.
+type jobSite struct {
+	url      string
+	service  *clusters.Service
+	relay    *relay.Relay
+	bus      *amqpbus.Bus
+	workers  []*reconcile.Worker
+	clocks   []*clock.Clock
+	planes   *memprovision.Provisioner
+	person   context.Context //nolint:containedctx // who asks
+	sequence atomic.Int64
+
+	mu        sync.Mutex
+	committed map[id.Cluster]time.Time
+	done      map[id.Cluster]time.Time
+	count     atomic.Int64
+}
+
+func newJobSite(tb testing.TB) *jobSite {
+	tb.Helper()
+	s := &jobSite{
+		url: emptySchema(tb, []string{"application_name=jobs-bench"}), planes: memprovision.New(memprovision.Config{}),
+		committed: map[id.Cluster]time.Time{}, done: map[id.Cluster]time.Time{},
+	}
+	c := systemClock
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	outbox := &bell.Bell{}
+	var err error
+	s.bus, err = amqpbus.New(amqpbus.Config{URL: secret.New(brokerURL()), Log: log, Prefix: "jobs-" + strings.ToLower(rand.Text()[:10])})
+	must(tb, err)
+	must(tb, s.bus.Start(tb.Context()))
+	tb.Cleanup(func() { must(tb, s.bus.Stop(context.WithoutCancel(tb.Context()))) })
+	server := s.open(tb, true)
+	owner := id.New[id.UserKind](c(), randomID())
+	must(tb, server.InTx(tb.Context(), func(ctx context.Context, tx store.Tx) error {
+		return tx.Users().Insert(ctx, store.User{ID: owner, Email: "bench@example.org", Role: "admin", Status: "active", CreatedAt: c(), UpdatedAt: c()})
+	}))
+	s.person = actor.With(tb.Context(), actor.Actor{Type: actor.Person, UserID: owner, Role: actor.Admin})
+	s.service, err = clusters.New(clusters.Deps{
+		Store: server, Seal: keyseal.New([32]byte{}), Provisioner: s.planes, Catalog: s.planes, Now: c, Random: randomID, MaxPerUser: 1 << 30,
+		CheckPassword: func(context.Context, secret.Text) error { return nil }, Committed: outbox.Ring,
+	})
+	must(tb, err)
+	s.relay, err = relay.New(relay.Deps{Store: server, Publisher: s.bus, Log: log, Now: c, Bell: outbox})
+	must(tb, err)
+	for i := range 2 {
+		db := s.open(tb, false)
+		shared, err := clock.New(db, log)
+		must(tb, err)
+		w, err := reconcile.New(reconcile.Deps{
+			Store: told{db, s}, Provisioner: s.planes, Log: log, Clock: shared, Random: randomID, Jobs: &bell.Bell{}, Settled: func() {},
+			Name: fmt.Sprint("worker-", i), Concurrency: 4, Lease: time.Minute, MaxAttempts: 8, Deadline: time.Minute,
+		})
+		must(tb, err)
+		s.workers, s.clocks = append(s.workers, w), append(s.clocks, shared)
+	}
+	return s
+}
+
+func (s *jobSite) open(tb testing.TB, migrate bool) *bunstore.Store {
+	tb.Helper()
+	db, err := bunstore.Open(tb.Context(), bunstore.Config{URL: s.url, MaxConns: 16})
+	must(tb, err)
+	tb.Cleanup(func() { must(tb, db.Close()) })
+	if migrate {
+		must(tb, db.Migrate(tb.Context()))
+	}
+	return db
+}
+
+// begin runs relay and workers until the test ends.
+func (s *jobSite) begin(tb testing.TB) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
+	var running sync.WaitGroup
+	for _, w := range s.workers {
+		running.Go(func() { w.Run(ctx) })
+		running.Go(func() {
+			if err := s.bus.Subscribe(ctx, clusters.JobMessage, "workers", 4, w.Heard); err != nil {
+				tb.Error(err)
+			}
+		})
+	}
+	running.Go(func() { s.relay.Run(ctx) })
+	tb.Cleanup(func() { cancel(); running.Wait() })
+}
+
+func (s *jobSite) createAll(tb testing.TB, n int) {
+	tb.Helper()
+	var asking sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	for range n {
+		slots <- struct{}{}
+		asking.Go(func() { defer func() { <-slots }(); s.create(tb) })
+	}
+	asking.Wait()
+}
+
+func (s *jobSite) create(tb testing.TB) {
+	c, err := s.service.Create(s.person, clusters.Request{Name: fmt.Sprint("c", s.sequence.Add(1))})
+	if err != nil {
+		tb.Error(err)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.committed[c.ID] = time.Now()
+}
+
+func (s *jobSite) await(tb testing.TB, n int) {
+	tb.Helper()
+	for began := time.Now(); s.count.Load() < int64(n); time.Sleep(time.Millisecond) {
+		if tb.Failed() || time.Since(began) > 2*time.Minute {
+			tb.Fatalf("%d of %d jobs are done", s.count.Load(), n)
+		}
+	}
+}
+
+func (s *jobSite) latencies() (out []time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, at := range s.done {
+		out = append(out, at.Sub(s.committed[c]))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// told notes when the transaction is committed that ends a job.
+type told struct {
+	store.Store
+	site *jobSite
+}
+
+func (t told) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	var ended id.Cluster
+	err := t.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		return do(ctx, toldTx{tx, &ended})
+	})
+	if err == nil && !ended.IsZero() {
+		t.site.count.Add(1)
+		t.site.mu.Lock()
+		defer t.site.mu.Unlock()
+		t.site.done[ended] = time.Now()
+	}
+	return err
+}
+
+type toldTx struct {
+	store.Tx
+	ended *id.Cluster
+}
+
+func (t toldTx) Jobs() store.Jobs { return toldJobs{t.Tx.Jobs(), t.ended} }
+
+type toldJobs struct {
+	store.Jobs
+	ended *id.Cluster
+}
+
+func (t toldJobs) Settle(ctx context.Context, j store.Job, worker string) error {
+	if j.FinishedAt != nil {
+		*t.ended = j.ClusterID
+	}
+	return t.Jobs.Settle(ctx, j, worker)
+}
+
+func plainRoundTrip(b *testing.B) {
+	conf := wamqp.NewDurablePubSubConfig(brokerURL(), func(topic string) string { return topic })
+	conf.Publish.ConfirmDelivery = true
+	topic := "plain-" + strings.ToLower(rand.Text()[:10])
+	conf.Queue.AutoDelete = true
+	p, err := wamqp.NewPublisher(conf, watermill.NopLogger{})
+	must(b, err)
+	s, err := wamqp.NewSubscriber(conf, watermill.NopLogger{})
+	must(b, err)
+	messages, err := s.Subscribe(b.Context(), topic)
+	must(b, err)
+	took := make([]time.Duration, 0, b.N)
+	b.ResetTimer()
+	for range b.N {
+		began := time.Now()
+		must(b, p.Publish(topic, message.NewMessage(watermill.NewUUID(), []byte("{}"))))
+		(<-messages).Ack()
+		took = append(took, time.Since(began))
+	}
+	b.StopTimer()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	must(b, p.Close())
+	must(b, s.Close())
+}
+
+func brokerURL() string {
+	if u := os.Getenv("KUBEBYON_TEST_AMQP_URL"); u != "" {
+		return u
+	}
+	return "amqp://guest:guest@127.0.0.1:5672/"
+}
+
+func randomID() (b [10]byte) {
+	_, _ = rand.Read(b[:]) // it never fails
+	return b
+}
+
+func systemClock() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
