@@ -32,8 +32,8 @@ func adminPassword(t testing.TB, dataDir string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// signIn returns the first administrator's client.
-func signIn(t testing.TB, s *server, dataDir string) *client {
+// newClient is somebody who has not signed in.
+func newClient(t testing.TB, s *server) *client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -41,6 +41,13 @@ func signIn(t testing.TB, s *server, dataDir string) *client {
 	}
 	c := &client{t: t, url: s.url, http: &http.Client{Jar: jar, Timeout: time.Minute}}
 	t.Cleanup(c.http.CloseIdleConnections)
+	return c
+}
+
+// signIn returns the first administrator's client.
+func signIn(t testing.TB, s *server, dataDir string) *client {
+	t.Helper()
+	c := newClient(t, s)
 	c.must("POST", "/api/auth/login", map[string]any{"email": adminEmail, "password": adminPassword(t, dataDir)}, http.StatusOK)
 	return c
 }

@@ -56,9 +56,9 @@ type server struct {
 	done      bool
 }
 
-// program is this program as TestMain has built it, with the race detector when
+// program and workerProgram are this program and the worker as TestMain has built it, with the race detector when
 // the tests have it: a race ends it with exit code 66.
-var program string //nolint:gochecknoglobals // set once, by TestMain
+var program, workerProgram string //nolint:gochecknoglobals // set once, by TestMain
 
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
@@ -68,12 +68,12 @@ func buildAndRun(m *testing.M) int {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "kubebyon")
-	args := []string{"build", "-o", program}
+	program, workerProgram = filepath.Join(dir, "kubebyon"), filepath.Join(dir, "kubebyon-worker")
+	args := []string{"build", "-o", dir}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	build := exec.CommandContext(context.Background(), "go", append(args, ".")...)
+	build := exec.CommandContext(context.Background(), "go", append(args, ".", "../kubebyon-worker")...)
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		panic(err)
@@ -120,8 +120,14 @@ func (s *server) stop(t testing.TB) {
 	if s.done {
 		return
 	}
-	s.done = true
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	s.ended(t)
+}
+
+// ended waits for a server that has been told to stop.
+func (s *server) ended(t testing.TB) {
+	t.Helper()
+	s.done = true
 	select {
 	case err := <-s.exited:
 		if err != nil {
