@@ -232,6 +232,7 @@ func TestAnUnknownValueIsRefused(t *testing.T) {
 		"config: {extra: {PATH: /bin}}",
 		"config: {trustedProxyCidrs: [10.0.0.1]}",
 		"rbac: {extraRules: [{resources: [pods]}]}",
+		"  adminPassword: {file: pw}",
 		"image: {pullPolicy: Sometimes}",
 		"server: {digest: sha256:short}",
 		"service: {port: 0}",

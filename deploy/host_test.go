@@ -80,19 +80,24 @@ func (u user) namespace(t *testing.T, name string, labels map[string]string) {
 	}
 }
 
-// eventually tries until what says nothing more is wrong.
+// eventually tries until what says nothing more is wrong. The last complaint is
+// the one from before the time was up, which is no reason itself.
 func eventually(t *testing.T, what func(ctx context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
+	var last error
 	for {
 		err := what(ctx)
 		if err == nil {
 			return
 		}
+		if ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("still after 60 s: %v", err)
+			t.Fatalf("still after two minutes: %v", last)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
