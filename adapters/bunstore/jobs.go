@@ -26,6 +26,7 @@ type jobRow struct {
 	LeasedUntil  *moment               `bun:"leased_until"`
 	WorkerID     string                `bun:"worker_id"`
 	LastError    string                `bun:"last_error"`
+	Trace        string                `bun:"trace"`
 	StartedAt    *moment               `bun:"started_at"`
 	FinishedAt   *moment               `bun:"finished_at"`
 	CreatedAt    moment                `bun:"created_at"`
@@ -36,7 +37,7 @@ func toJobRow(j store.Job) *jobRow {
 	return &jobRow{
 		ID: keyOf(j.ID), ClusterID: keyOf(j.ClusterID), OperationID: keyOf(j.OperationID), Type: j.Type, Status: j.Status,
 		AttemptCount: j.AttemptCount, PublishedAt: maybeAt(j.PublishedAt), NotBefore: at(j.NotBefore),
-		LeasedUntil: maybeAt(j.LeasedUntil), WorkerID: j.WorkerID, LastError: j.LastError,
+		LeasedUntil: maybeAt(j.LeasedUntil), WorkerID: j.WorkerID, LastError: j.LastError, Trace: j.Trace,
 		StartedAt: maybeAt(j.StartedAt), FinishedAt: maybeAt(j.FinishedAt), CreatedAt: at(j.CreatedAt), UpdatedAt: at(j.UpdatedAt),
 	}
 }
@@ -45,7 +46,7 @@ func (r jobRow) record() store.Job {
 	return store.Job{
 		ID: r.ID.ID, ClusterID: r.ClusterID.ID, OperationID: r.OperationID.ID, Type: r.Type, Status: r.Status,
 		AttemptCount: r.AttemptCount, PublishedAt: r.PublishedAt.maybe(), NotBefore: r.NotBefore.time(),
-		LeasedUntil: r.LeasedUntil.maybe(), WorkerID: r.WorkerID, LastError: r.LastError,
+		LeasedUntil: r.LeasedUntil.maybe(), WorkerID: r.WorkerID, LastError: r.LastError, Trace: r.Trace,
 		StartedAt: r.StartedAt.maybe(), FinishedAt: r.FinishedAt.maybe(), CreatedAt: r.CreatedAt.time(), UpdatedAt: r.UpdatedAt.time(),
 	}
 }

@@ -187,6 +187,13 @@ func (c *carrier) Set(key, value string) {
 
 func (*carrier) Keys() []string { return []string{"traceparent"} }
 
+// parent is the traceparent of the span in ctx; empty: there is none.
+func parent(ctx context.Context) string {
+	var c carrier
+	propagation.TraceContext{}.Inject(ctx, &c)
+	return c.traceparent
+}
+
 // under returns ctx as one in which spans belong to a traceparent. One that is
 // malformed is none.
 func under(ctx context.Context, traceparent string) context.Context {

@@ -32,9 +32,10 @@ func (t *Traces) Request(r *http.Request) (context.Context, func(method, route s
 	}
 }
 
-// Attempt begins the span of an attempt at a job; what it returns ends it.
+// Attempt begins the span of an attempt at a job, which belongs to the request
+// that asked for it; what it returns ends it.
 func (t *Traces) Attempt(ctx context.Context, job store.Job) (context.Context, func(outcome string, good bool)) {
-	ctx, span := t.tracer.Start(ctx, "job "+job.Type, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
+	ctx, span := t.tracer.Start(under(ctx, job.Trace), "job "+job.Type, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(
 		attribute.String("kubebyon.job.id", job.ID.String()), attribute.String("kubebyon.cluster.id", job.ClusterID.String()),
 		attribute.String("kubebyon.job.type", job.Type), attribute.Int("kubebyon.job.attempt", job.AttemptCount)))
 	return ctx, func(outcome string, good bool) {
@@ -66,7 +67,8 @@ func (t *Traces) Bus(ctx context.Context, call string, msgs ...bus.Message) (con
 	return t.begin(ctx, "bus publish", trace.SpanKindProducer, attribute.Int("messaging.batch.message_count", len(msgs)))
 }
 
-// Store traces units of work.
+// Store traces units of work, and lets every job that is written know the trace
+// that it belongs to.
 func (t *Traces) Store(s store.Store) store.Store { return traced{s, t} }
 
 type traced struct {
@@ -76,7 +78,7 @@ type traced struct {
 
 func (s traced) InTx(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
 	ctx, done := s.t.within(ctx, "store write")
-	err := s.Store.InTx(ctx, do)
+	err := s.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error { return do(ctx, tracedTx{tx}) })
 	done(err)
 	return err
 }
@@ -86,4 +88,17 @@ func (s traced) View(ctx context.Context, do func(ctx context.Context, tx store.
 	err := s.Store.View(ctx, do)
 	done(err)
 	return err
+}
+
+type tracedTx struct{ store.Tx }
+
+func (x tracedTx) Jobs() store.Jobs { return tracedJobs{x.Tx.Jobs()} }
+
+type tracedJobs struct{ store.Jobs }
+
+func (s tracedJobs) Insert(ctx context.Context, j store.Job) error {
+	if j.Trace == "" {
+		j.Trace = parent(ctx)
+	}
+	return s.Jobs.Insert(ctx, j)
 }

@@ -231,7 +231,7 @@ func (w *watched) job(headers ...string) (secrets []string) {
 
 const givenTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
 
-func TestTracesTellWhatThePlatformDoesAndHoldNoSecret(t *testing.T) {
+func TestARequestsTraceGoesOnInItsJobAndHoldsNoSecret(t *testing.T) {
 	c := new(receiver)
 	collector := httptest.NewServer(c)
 	defer collector.Close()
@@ -248,6 +248,9 @@ func TestTracesTellWhatThePlatformDoesAndHoldNoSecret(t *testing.T) {
 	}
 	if got := hex.EncodeToString(request[0].GetTraceId()); got != givenTrace {
 		t.Errorf("the client's trace is %s, and the request's %s", givenTrace, got)
+	}
+	if !bytes.Equal(request[0].GetTraceId(), job[0].GetTraceId()) {
+		t.Error("the job is in another trace than the request that asked for it")
 	}
 	for _, name := range []string{"provision Apply", "store write", "store read", "bus publish", "tenant PutBootstrapToken", "GET /join"} {
 		if len(c.named(name)) == 0 {

@@ -123,6 +123,7 @@ type Job struct {
 	LeasedUntil  *time.Time
 	WorkerID     string
 	LastError    string
+	Trace        string // of the request that asked for it, as a W3C traceparent; empty: none
 	StartedAt    *time.Time
 	FinishedAt   *time.Time
 	CreatedAt    time.Time
