@@ -42,7 +42,7 @@ import (
 //	plain    one message published with confirm, and received
 func BenchmarkJobs(b *testing.B) {
 	b.Run("drain", func(b *testing.B) {
-		s := newJobSite(b)
+		s := newJobSite(b, time.Minute)
 		s.createAll(b, b.N)
 		b.ResetTimer()
 		began := time.Now()
@@ -52,7 +52,7 @@ func BenchmarkJobs(b *testing.B) {
 	})
 	b.Run("paced", func(b *testing.B) {
 		const rate = 250
-		s := newJobSite(b)
+		s := newJobSite(b, time.Minute)
 		s.begin(b)
 		tick := time.NewTicker(time.Second / rate)
 		defer tick.Stop()
@@ -81,7 +81,8 @@ type jobSite struct {
 	bus      *amqpbus.Bus
 	workers  []*reconcile.Worker
 	clocks   []*clock.Clock
-	planes   *memprovision.Provisioner
+	planes   *workload
+	stores   []*mortal
 	person   context.Context //nolint:containedctx // who asks
 	sequence atomic.Int64
 
@@ -91,10 +92,10 @@ type jobSite struct {
 	count     atomic.Int64
 }
 
-func newJobSite(tb testing.TB) *jobSite {
+func newJobSite(tb testing.TB, lease time.Duration) *jobSite {
 	tb.Helper()
 	s := &jobSite{
-		url: emptySchema(tb, []string{"application_name=jobs-bench"}), planes: memprovision.New(memprovision.Config{}),
+		url: emptySchema(tb, []string{"application_name=jobs-bench"}), planes: &workload{Provisioner: memprovision.New(memprovision.Config{}), at: map[id.Cluster]int{}},
 		committed: map[id.Cluster]time.Time{}, done: map[id.Cluster]time.Time{},
 	}
 	c := systemClock
@@ -118,16 +119,16 @@ func newJobSite(tb testing.TB) *jobSite {
 	must(tb, err)
 	s.relay, err = relay.New(relay.Deps{Store: server, Publisher: s.bus, Log: log, Now: c, Bell: outbox})
 	must(tb, err)
-	for i := range 2 {
-		db := s.open(tb, false)
+	for i := range 3 {
+		db := &mortal{Store: s.open(tb, false)}
 		shared, err := clock.New(db, log)
 		must(tb, err)
 		w, err := reconcile.New(reconcile.Deps{
 			Store: told{db, s}, Provisioner: s.planes, Log: log, Clock: shared, Random: randomID, Jobs: &bell.Bell{}, Settled: func() {},
-			Name: fmt.Sprint("worker-", i), Concurrency: 4, Lease: time.Minute, MaxAttempts: 8, Deadline: time.Minute,
+			Name: fmt.Sprint("worker-", i), Concurrency: 4, Lease: lease, MaxAttempts: 50, Deadline: time.Minute,
 		})
 		must(tb, err)
-		s.workers, s.clocks = append(s.workers, w), append(s.clocks, shared)
+		s.workers, s.clocks, s.stores = append(s.workers, w), append(s.clocks, shared), append(s.stores, db)
 	}
 	return s
 }
@@ -143,21 +144,32 @@ func (s *jobSite) open(tb testing.TB, migrate bool) *bunstore.Store {
 	return db
 }
 
-// begin runs relay and workers until the test ends.
+// begin runs the relay and two workers until the test ends.
 func (s *jobSite) begin(tb testing.TB) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
 	var running sync.WaitGroup
-	for _, w := range s.workers {
-		running.Go(func() { w.Run(ctx) })
-		running.Go(func() {
-			if err := s.bus.Subscribe(ctx, clusters.JobMessage, "workers", 4, w.Heard); err != nil {
-				tb.Error(err)
-			}
-		})
-	}
 	running.Go(func() { s.relay.Run(ctx) })
 	tb.Cleanup(func() { cancel(); running.Wait() })
+	s.run(tb, 0)
+	s.run(tb, 1)
+}
+
+// run runs a worker until stop is called, and the test's end at the latest.
+func (s *jobSite) run(tb testing.TB, i int) (stop func()) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
+	var running sync.WaitGroup
+	running.Go(func() { s.workers[i].Run(ctx) })
+	running.Go(func() { s.clocks[i].Run(ctx) })
+	running.Go(func() {
+		if err := s.bus.Subscribe(ctx, clusters.JobMessage, "workers", 4, s.workers[i].Heard); err != nil {
+			tb.Error(err)
+		}
+	})
+	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
+	tb.Cleanup(stop)
+	return stop
 }
 
 func (s *jobSite) createAll(tb testing.TB, n int) {
@@ -287,4 +299,3 @@ func must(tb testing.TB, err error) {
 		tb.Fatal(err)
 	}
 }
-

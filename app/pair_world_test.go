@@ -67,7 +67,7 @@ func newSite(t *testing.T, settings ...string) *site {
 	planes := memprovision.New(memprovision.Config{})
 	planes.PlayAll(memprovision.Script{Takes: 20 * time.Millisecond})
 	return &site{
-		t: t, url: emptySchema(t, settings), planes: &workload{Provisioner: planes, at: map[id.Cluster]int{}},
+		t: t, url: emptySchema(t, settings), planes: &workload{Provisioner: planes, at: map[id.Cluster]int{}, takes: 2 * time.Millisecond},
 		tenants: memtenant.New(), watched: &watchers{now: map[id.Cluster]map[string]int{}},
 	}
 }
@@ -201,6 +201,7 @@ type workload struct {
 	mu       sync.Mutex
 	at       map[id.Cluster]int
 	applied  int
+	takes    time.Duration
 	together int // times that somebody came to a control plane that another was at
 }
 
@@ -220,7 +221,7 @@ func (w *workload) enter(c id.Cluster) (leave func()) {
 
 func (w *workload) Apply(ctx context.Context, want provision.Want) error {
 	defer w.enter(want.ID)()
-	time.Sleep(2 * time.Millisecond) // long enough to meet somebody
+	time.Sleep(w.takes) // long enough to meet somebody
 	return w.Provisioner.Apply(ctx, want)
 }
 

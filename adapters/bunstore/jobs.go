@@ -70,9 +70,12 @@ func (s jobs) Get(ctx context.Context, i id.Job) (store.Job, error) {
 	return one[jobRow](ctx, s.unit, noJob, func(q *bun.SelectQuery) { q.Where("j.id = ?", i.String()) })
 }
 
+// due is what a job must be to be worked on at ?0.
+const due = `(j.status = 'pending' AND j.not_before <= ?0 OR j.status = 'running' AND (j.leased_until IS NULL OR j.leased_until <= ?0))`
+
 // claimable is what a job must be to be claimed at ?0: due, or abandoned by its
 // worker; and no other job of its cluster is older or being worked on.
-const claimable = `(j.status = 'pending' AND j.not_before <= ?0 OR j.status = 'running' AND (j.leased_until IS NULL OR j.leased_until <= ?0))
+const claimable = due + `
 	AND NOT EXISTS (SELECT 1 FROM jobs AS o WHERE o.cluster_id = j.cluster_id AND o.status IN ('pending', 'running') AND o.id <> j.id
 		AND (o.id < j.id OR o.status = 'running' AND o.leased_until > ?0))`
 
@@ -89,13 +92,14 @@ func (s jobs) Claim(ctx context.Context, worker string, now, until time.Time) (s
 }
 
 // ClaimOf writes at once, in one statement, which is enough unless a job of the
-// cluster has been abandoned or has nothing to be claimed.
+// cluster has been abandoned or has nothing to be claimed. Before the cluster's
+// oldest there is none, and beside another that runs there is no way.
 func (s jobs) ClaimOf(ctx context.Context, c id.Cluster, worker string, now, until time.Time) (store.Job, bool, error) {
 	if err := s.claims(worker); err != nil {
 		return store.Job{}, false, err
 	}
 	j, ok, err := s.mark(ctx, worker, now, until, "j.id = (SELECT q.id FROM jobs AS q WHERE q.cluster_id = ?3 AND q.status IN ('pending', 'running') ORDER BY q.id LIMIT 1)"+
-		" AND NOT EXISTS (SELECT 1 FROM jobs AS r WHERE r.cluster_id = ?3 AND r.status = 'running' AND r.id <> j.id)", c.String())
+		" AND "+due+" AND NOT EXISTS (SELECT 1 FROM jobs AS r WHERE r.cluster_id = ?3 AND r.status = 'running' AND r.id <> j.id)", c.String())
 	if ok || err != nil {
 		return j, ok, err
 	}
@@ -136,14 +140,14 @@ func (s jobs) take(ctx context.Context, c jobRow, worker string, now, until time
 	if err != nil {
 		return store.Job{}, false, err
 	}
-	return s.mark(ctx, worker, now, until, "j.id = ?3", c.ID)
+	return s.mark(ctx, worker, now, until, "j.id = ?3 AND "+claimable, c.ID)
 }
 
-// mark makes the job running that which leaves, if it can be claimed.
+// mark makes the job running that which leaves.
 func (s jobs) mark(ctx context.Context, worker string, now, until time.Time, which string, arg any) (store.Job, bool, error) {
 	var r jobRow
 	err := s.db.NewRaw("UPDATE jobs AS j SET status = 'running', worker_id = ?1, leased_until = ?2, attempt_count = attempt_count + 1,"+
-		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE "+which+" AND "+claimable+" RETURNING *",
+		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE "+which+" RETURNING *",
 		at(now), worker, at(until), arg).Scan(ctx, &r)
 	if noRows(err) {
 		return store.Job{}, false, nil

@@ -2,6 +2,7 @@ package bunstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -61,6 +62,22 @@ func (s operations) Update(ctx context.Context, rec store.Operation) error {
 		return noOperation()
 	}
 	return err
+}
+
+func (s operations) Begin(ctx context.Context, i id.Operation, status string, t time.Time) (store.Operation, error) {
+	if err := s.writes(); err != nil {
+		return store.Operation{}, err
+	}
+	if err := plain(status); err != nil {
+		return store.Operation{}, err
+	}
+	var r operationRow
+	err := s.db.NewRaw("UPDATE operations SET status = ?0, updated_at = ?1, started_at = COALESCE(started_at, ?1) WHERE id = ?2 RETURNING *",
+		status, at(t), i.String()).Scan(ctx, &r)
+	if noRows(err) {
+		return store.Operation{}, noOperation()
+	}
+	return r.record(), err
 }
 
 func (s operations) List(ctx context.Context, c id.Cluster, q page.Query) (page.Of[store.Operation], error) {

@@ -426,7 +426,8 @@ func (w walker) work() {
 		o, err := tx.Operations().Get(ctx, numbered[id.OperationKind]("op", 7))
 		fresh := o
 		fresh.ID = numbered[id.OperationKind]("op", 1_000_000)
-		return errors.Join(err, tx.Operations().Update(ctx, o), tx.Operations().Insert(ctx, fresh))
+		_, err2 := tx.Operations().Begin(ctx, o.ID, "running", soon)
+		return errors.Join(err, err2, tx.Operations().Update(ctx, o), tx.Operations().Insert(ctx, fresh))
 	})
 	for _, q := range pages(numbered[id.OperationKind]("op", w.size.clusters).String()) {
 		w.try("operations", func(ctx context.Context, tx store.Tx) error {

@@ -27,12 +27,12 @@ func TestTheQueueOfJobs(t *testing.T) {
 		t.Errorf("the newest: %v", newest)
 	}
 	for query, want := range map[string]string{
-		"":                      third + " " + second + " " + first,
-		"?limit=none":           third + " " + second + " " + first,
-		"?limit=1":              third,
-		"?cluster_id=" + second: second,
-		"?status=pending":       third + " " + second + " " + first,
-		"?status=failed":        "",
+		"":                                    third + " " + second + " " + first,
+		"?limit=none":                         third + " " + second + " " + first,
+		"?limit=1":                            third,
+		"?cluster_id=" + second:               second,
+		"?status=pending":                     third + " " + second + " " + first,
+		"?status=failed":                      "",
 		"?status=pending&cluster_id=" + first: first,
 		"?status=running&cluster_id=" + first: "",
 	} {

@@ -56,6 +56,26 @@ func (s operations) Update(ctx context.Context, rec store.Operation) error {
 	return nil
 }
 
+func (s operations) Begin(ctx context.Context, i id.Operation, status string, at time.Time) (store.Operation, error) {
+	if err := s.u.writes(ctx); err != nil {
+		return store.Operation{}, err
+	}
+	if err := plain(status); err != nil {
+		return store.Operation{}, err
+	}
+	o, ok := s.u.operations.get(i)
+	if !ok {
+		return store.Operation{}, noOperation()
+	}
+	at = at.UTC().Truncate(time.Millisecond)
+	o.Status, o.UpdatedAt = status, at
+	if o.StartedAt == nil {
+		o.StartedAt = &at
+	}
+	s.u.operations.put(s.u, i, o)
+	return detached(o), nil
+}
+
 func (s operations) List(ctx context.Context, c id.Cluster, q page.Query) (page.Of[store.Operation], error) {
 	if err := s.u.reads(ctx); err != nil {
 		return page.Of[store.Operation]{}, err

@@ -281,15 +281,11 @@ func (w *Worker) begin(ctx context.Context, tx store.Tx, t *task) error {
 	if err != nil && !t.gone {
 		return fmt.Errorf("read cluster: %w", err)
 	}
-	if t.operation, err = tx.Operations().Get(ctx, t.job.OperationID); err != nil {
-		return fmt.Errorf("read operation: %w", err)
+	if t.operation, err = tx.Operations().Begin(ctx, t.job.OperationID, string(clusters.Running), w.deps.Clock.Now()); err != nil {
+		return fmt.Errorf("begin operation: %w", err)
 	}
-	now := w.deps.Clock.Now()
-	t.operation.Status, t.operation.UpdatedAt, t.begun = string(clusters.Running), now, true
-	if t.operation.StartedAt == nil {
-		t.operation.StartedAt = &now
-	}
-	return tx.Operations().Update(ctx, t.operation)
+	t.begun = true
+	return nil
 }
 
 // carryOut works on a task and writes down how that ended.

@@ -168,18 +168,32 @@ func (w *Worker) conclude(ctx context.Context, t task, e ending) error {
 		if e.progress == clusters.Pending {
 			return nil
 		}
-		rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), t.job.ClusterID)
+		rec, err := w.mark(ctx, tx, t, e)
 		if errors.Is(err, fault.NotFound) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if err := w.change(ctx, tx, t, rec, e); err != nil {
-			return err
-		}
 		return w.journal.Write(ctx, tx, concluding(t.job, rec, e))
 	})
+}
+
+// mark writes the end of a job on its cluster. Nearly always that is still as it
+// was when the job looked at it; if not, it is read again, and locked.
+func (w *Worker) mark(ctx context.Context, tx store.Tx, t task, e ending) (store.Cluster, error) {
+	if t.begun && !t.gone {
+		rec := t.cluster.Record()
+		err := w.change(ctx, tx, t, rec, e)
+		if fault.CodeOf(err) != "stale_version" {
+			return rec, err
+		}
+	}
+	rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), t.job.ClusterID)
+	if err != nil {
+		return rec, err
+	}
+	return rec, w.change(ctx, tx, t, rec, e)
 }
 
 // tell has the operation say what holds: one that waits for its next attempt is

@@ -106,6 +106,9 @@ type Operations interface {
 	Get(ctx context.Context, o id.Operation) (Operation, error)
 	// Update replaces the row; fault.NotFound.
 	Update(ctx context.Context, o Operation) error
+	// Begin sets Status and UpdatedAt, and StartedAt where it is not set, and
+	// returns the row; fault.NotFound.
+	Begin(ctx context.Context, o id.Operation, status string, at time.Time) (Operation, error)
 	// List returns the newest operations of a cluster.
 	List(ctx context.Context, c id.Cluster, q page.Query) (page.Of[Operation], error)
 }

@@ -34,6 +34,27 @@ var operations = checks{
 			return nil
 		})
 	},
+	"OperationBeginsOnce": func(w *world) {
+		o := w.newOperation(w.cluster(w.user()))
+		o.StartedAt = nil
+		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Operations().Insert(ctx, o) })
+		want := o
+		for _, now := range []time.Time{start, after(time.Minute)} {
+			want.Status, want.UpdatedAt, want.StartedAt = "running", now, &start
+			w.tx(func(ctx context.Context, tx store.Tx) error {
+				got, err := tx.Operations().Begin(ctx, o.ID, "running", now)
+				same(w, got, want)
+				_, none := tx.Operations().Begin(ctx, newID[id.OperationKind](w), "running", now)
+				w.missing(none, "operation")
+				return err
+			})
+			w.read(func(ctx context.Context, tx store.Tx) error {
+				got, err := tx.Operations().Get(ctx, o.ID)
+				same(w, got, want)
+				return err
+			})
+		}
+	},
 	"OperationListIsOfOneCluster": func(w *world) {
 		c, other := w.cluster(w.user()), w.cluster(w.user())
 		var want []string

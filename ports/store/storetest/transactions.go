@@ -397,6 +397,10 @@ func (t things) writes() calls {
 		"NodeEvents.Append": func(ctx context.Context, tx store.Tx) error { return tx.NodeEvents().Append(ctx, t.event) },
 		"Audit.Append":      func(ctx context.Context, tx store.Tx) error { return tx.Audit().Append(ctx, t.audit) },
 		"Outbox.Append":     func(ctx context.Context, tx store.Tx) error { return tx.Outbox().Append(ctx, t.message) },
+		"Operations.Begin": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Operations().Begin(ctx, t.operation.ID, "running", start)
+			return err
+		},
 		"Jobs.ClaimOf": func(ctx context.Context, tx store.Tx) error {
 			_, _, err := tx.Jobs().ClaimOf(ctx, t.cluster.ID, "w", start, late)
 			return err
