@@ -155,8 +155,8 @@ func (s *jobSite) begin(tb testing.TB) {
 	s.run(tb, 1)
 }
 
-// run runs a worker until stop is called, and the test's end at the latest.
-func (s *jobSite) run(tb testing.TB, i int) (stop func()) {
+// run runs a worker until the test ends.
+func (s *jobSite) run(tb testing.TB, i int) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(tb.Context())
 	var running sync.WaitGroup
@@ -167,9 +167,7 @@ func (s *jobSite) run(tb testing.TB, i int) (stop func()) {
 			tb.Error(err)
 		}
 	})
-	stop = sync.OnceFunc(func() { cancel(); running.Wait() })
-	tb.Cleanup(stop)
-	return stop
+	tb.Cleanup(func() { cancel(); running.Wait() })
 }
 
 func (s *jobSite) createAll(tb testing.TB, n int) {

@@ -36,7 +36,7 @@ func TestEveryJobIsDoneOnceWhateverBecomesOfTheWorkers(t *testing.T) {
 			if _, err := s.service.Update(s.person, ids[n%planes], clusters.Settings{WorkloadCPULimitMilli: &limit}); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(rand.N(50 * time.Millisecond)) //nolint:gosec // spreading load needs no secrecy
+			time.Sleep(rand.N(50 * time.Millisecond))
 		}
 	}()
 	for i := range 2 { // each loses its leases once, while the other goes on

@@ -774,7 +774,7 @@ func TestAMessageIsHeldWhileTheStoreIsAway(t *testing.T) {
 func TestAJobBehindAnotherIsTakenUpWhenThatIsDone(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.planes.PlayAll(memprovision.Script{Takes: 10*time.Second + time.Millisecond})
-		worker := w.worker(t, "w", func(d *reconcile.Deps) { d.Jobs = newBell() })
+		worker := w.worker(t, "w", func(d *reconcile.Deps) { d.Jobs, d.Concurrency = newBell(), 2 })
 		w.runs(t, worker)
 		synctest.Wait()
 		c := w.create(t, "demo")

@@ -213,7 +213,7 @@ func (w *Worker) tell(ctx context.Context, tx store.Tx, t task, e ending) error 
 		o.Stage = string(provision.Queued)
 	case clusters.Succeeded:
 		o.Stage, o.FinishedAt = string(provision.Done), &e.at
-	default:
+	case clusters.Failed, clusters.Running:
 		o.FinishedAt = &e.at
 	}
 	return tx.Operations().Update(ctx, o)
