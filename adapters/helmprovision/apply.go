@@ -89,6 +89,9 @@ func (p *Provisioner) bring(ctx context.Context, want provision.Want) error {
 		return err
 	}
 	defer release()
+	if err := a.find(ctx); err != nil { // another process may have come first
+		return err
+	}
 	return a.run(ctx)
 }
 
@@ -132,6 +135,7 @@ func (a *attempt) find(ctx context.Context) error {
 		if a.want.Existed {
 			return a.lost()
 		}
+		a.namespace = nil
 		return nil
 	case err != nil:
 		return told(err, "look at the namespace "+a.want.Name)
@@ -173,7 +177,7 @@ func (a *attempt) mustHold(ctx context.Context) error {
 // chart to judge the values.
 func (a *attempt) guess() access {
 	g := access{Host: a.want.Host, Port: 443, Near: a.hosts()}
-	g.NodePort, _ = strconv.Atoi(a.note(noteNodePort)) //nolint:errcheck // none is 0
+	g.NodePort, _ = strconv.Atoi(a.note(noteNodePort))
 	switch serviceType(a.want) {
 	case "NodePort":
 		g.Port = max(g.NodePort, 1)
@@ -221,6 +225,9 @@ func (a *attempt) makeNamespace(ctx context.Context) error {
 
 // run installs or upgrades the release, if it is not what is wanted.
 func (a *attempt) run(ctx context.Context) error {
+	if a.namespace == nil {
+		return busy()
+	}
 	if a.access.Host == "" {
 		return a.postpone(ctx)
 	}
@@ -231,7 +238,7 @@ func (a *attempt) run(ctx context.Context) error {
 	if a.plan, err = a.p.config.plan(ch, a.file, a.want, a.access); err != nil {
 		return err
 	}
-	if a.note(noteHash) == a.plan.hash && a.p.isInstalled(a.want, a.plan.hash) {
+	if a.note(noteHash) == a.plan.hash && a.p.isInstalled(ctx, a.want, a.plan.hash) {
 		return a.tryAgain(ctx)
 	}
 	if err := a.write(ctx, a.plan.hash, a.access.endpoint()); err != nil {
@@ -288,7 +295,10 @@ func (a *attempt) write(ctx context.Context, hash, endpoint string) error {
 		return fmt.Errorf("write down what is wanted: %w", err)
 	}
 	a.p.recall.forget(a.want.ID)
-	notes := map[string]any{noteHash: hash, noteEndpoint: endpoint, noteWant: string(want), noteGivenUp: strings.Join(a.before.Culprits, ",")}
+	notes := map[string]any{
+		noteHash: hash, noteEndpoint: endpoint, noteWant: string(want), noteGivenUp: strings.Join(a.before.Culprits, ","),
+		noteTried: a.p.config.Now().UTC().Format(time.RFC3339Nano),
+	}
 	if a.access.NodePort != 0 {
 		notes[noteNodePort] = strconv.Itoa(a.access.NodePort)
 	}
@@ -350,7 +360,7 @@ func (a *attempt) settle(ctx context.Context) error {
 	for {
 		rung := a.p.changed.C()
 		s := a.p.window.scene(a.want.ID)
-		if s.namespace != nil && s.note(noteHash) == a.note(noteHash) && s.note(noteWant) == a.note(noteWant) && s.note(noteGivenUp) == a.note(noteGivenUp) {
+		if s.namespace != nil && s.note(noteHash) == a.note(noteHash) && s.note(noteWant) == a.note(noteWant) && s.note(noteTried) == a.note(noteTried) {
 			return nil
 		}
 		if !bell.Wait(late, rung, time.Second) {

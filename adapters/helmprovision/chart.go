@@ -185,7 +185,7 @@ func readValues(path string) (map[string]any, error) {
 	if path == "" {
 		return values, nil
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the operator's own choice
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, badValuesFile(path, "cannot be read").Because(err)
 	}

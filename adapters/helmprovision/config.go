@@ -98,8 +98,8 @@ func cacheHome() string {
 	return os.TempDir()
 }
 
-// DefaultVersions are those of Kubernetes that the official chart has images of
-// and upstream still mends, newest first.
+// DefaultVersions are those of Kubernetes that the official chart names an image
+// of and that are not past their end of life, newest first.
 func DefaultVersions() []provision.Version {
-	return []provision.Version{{Name: "v1.36.3"}, {Name: "v1.35.7"}, {Name: "v1.34.10"}, {Name: "v1.33.14"}}
+	return []provision.Version{{Name: "v1.36.0"}, {Name: "v1.35.0"}, {Name: "v1.34.0"}, {Name: "v1.33.4"}}
 }

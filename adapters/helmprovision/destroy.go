@@ -96,7 +96,7 @@ func (p *Provisioner) remove(ctx context.Context, n corev1.Namespace) error {
 	if err := p.annotate(ctx, n.Name, map[string]any{noteCondemned: p.config.Now().UTC().Format(time.RFC3339)}); err != nil {
 		return told(err, "write to the namespace "+n.Name)
 	}
-	release, err := p.reserve(ctx, n.Name, 2*leaseTime)
+	release, err := p.reserve(ctx, n.Name, 2*p.leaseTime)
 	if errors.Is(err, fault.Unavailable) && fault.CodeOf(err) == "control_plane_removing" {
 		return nil
 	}
@@ -127,11 +127,29 @@ func (p *Provisioner) empty(ctx context.Context, n corev1.Namespace) error {
 			return told(err, "remove a volume of "+n.Name)
 		}
 	}
+	p.awaitNoPods(ctx, n)
 	err = p.host.client.CoreV1().Namespaces().Delete(ctx, n.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &n.UID}})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return told(err, "remove the namespace "+n.Name)
 	}
 	return nil
+}
+
+// podPatience is how long a namespace's removal waits for its pods to end. The
+// host's namespace controller looks again only after long pauses when it finds
+// some.
+const podPatience = 20 * time.Second
+
+func (p *Provisioner) awaitNoPods(ctx context.Context, n corev1.Namespace) {
+	ctx, cancel := context.WithTimeout(ctx, podPatience)
+	defer cancel()
+	for {
+		rung := p.changed.C()
+		pods, err := p.window.kinds["pods"].GetIndexer().ByIndex(byNamespace, n.Name)
+		if err != nil || len(pods) == 0 || !bell.Wait(ctx, rung, time.Second) {
+			return
+		}
+	}
 }
 
 // awaitGone waits until the host has removed the namespace.

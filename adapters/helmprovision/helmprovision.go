@@ -36,6 +36,7 @@ type Provisioner struct {
 	operations chan struct{} // one taken for each operation of Helm under way
 	names      *locks
 	recall     *recall
+	leaseTime  time.Duration
 	changed    bell.Bell // rung whenever an observation may have changed
 
 	mu     sync.Mutex
@@ -55,7 +56,7 @@ func New(c Config) (*Provisioner, error) {
 		return nil, err
 	}
 	return &Provisioner{
-		config: c, shelf: newShelf(c), operations: make(chan struct{}, c.MaxOperations), names: newLocks(), recall: newRecall(c.Now),
+		config: c, shelf: newShelf(c), operations: make(chan struct{}, c.MaxOperations), names: newLocks(), recall: newRecall(c.Now), leaseTime: normalLease,
 	}, nil
 }
 

@@ -81,7 +81,7 @@ func loadKubeconfig(path string) (*rest.Config, error) {
 		}
 		return config, err
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the operator's own choice
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the host cluster's kubeconfig: %w", err)
 	}

@@ -55,9 +55,7 @@ func (c Config) judge(s scene, m memo) verdict {
 	}
 	hash, work := s.note(noteHash), s.workload()
 	if hash == "" {
-		v := pending(provision.InstallingChart)
-		v.Finish = s.note(noteWant) != "" && balancer(s.service) != ""
-		return v
+		return c.judgeBalancer(s, m)
 	}
 	if work == nil || work.GetAnnotations()[noteHash] != hash {
 		return pending(provision.InstallingChart)
@@ -66,6 +64,22 @@ func (c Config) judge(s scene, m memo) verdict {
 		return v
 	}
 	return c.judgeSecret(s)
+}
+
+// judgeBalancer waits for the address of a load balancer, without which nothing
+// can be installed.
+func (c Config) judgeBalancer(s scene, m memo) verdict {
+	v := pending(provision.InstallingChart)
+	if s.note(noteWant) == "" {
+		return v
+	}
+	if v.Finish = balancer(s.service) != ""; v.Finish {
+		return v
+	}
+	if m.since("balancer/"+string(s.namespace.UID)+"/"+s.note(noteTried)) >= c.PublishTimeout {
+		return failed("The host cluster gave the load balancer of the control plane no address. Choose another public_access_mode, set control_plane_host, or give the host cluster a load balancer.")
+	}
+	return v
 }
 
 // judgePods looks for a pod that is ready. Pods of an earlier want do not count.
@@ -96,7 +110,7 @@ func (c Config) judgePods(s scene, hash string, m memo) (v verdict, up bool) {
 // is none.
 func (c Config) judgeNoPods(s scene, m memo) verdict {
 	v := pending(provision.StartingPlane)
-	waited := m.since("nopods/" + s.namespace.Name + "/" + s.note(noteHash) + "/" + s.note(noteGivenUp))
+	waited := m.since("nopods/" + string(s.namespace.UID) + "/" + s.note(noteHash) + "/" + s.note(noteTried))
 	if waited < c.StuckTimeout {
 		return v
 	}
@@ -156,6 +170,9 @@ func (c Config) judgeContainer(pod *corev1.Pod, s corev1.ContainerStatus, m memo
 	ended := s.LastTerminationState.Terminated
 	if s.State.Terminated != nil {
 		ended = s.State.Terminated
+	}
+	if ended != nil && needsLicence(ended.Message) { // another attempt will not bring one
+		return c.crashed(pod, ended, m)
 	}
 	if s.RestartCount < restartsAllowed || ended == nil || s.State.Running != nil && s.RestartCount < 2*restartsAllowed {
 		return pending(provision.StartingPlane)
@@ -242,7 +259,7 @@ func (c Config) judgeSecret(s scene) verdict {
 	if err != nil {
 		return pending(provision.InstallingChart)
 	}
-	number, _ := strconv.Atoi(port) //nolint:errcheck // written by this package
+	number, _ := strconv.Atoi(port)
 	v := verdict{Probe: true, CA: ca}
 	v.Observed = provision.Observed{
 		Phase: provision.Ready, Stage: provision.Done, Endpoint: "https://" + net.JoinHostPort(host, port), Port: number, Incarnation: incarnation(s),
@@ -257,17 +274,18 @@ func fingerprint(ca []byte) string {
 
 // incarnation names the processes behind a control plane.
 func incarnation(s scene) string {
-	h := sha256.New()
+	var all strings.Builder
 	for _, pod := range s.pods {
 		if pod.Annotations[noteHash] != s.note(noteHash) || !isReady(pod) || pod.DeletionTimestamp != nil {
 			continue
 		}
-		fmt.Fprintf(h, "%s", pod.UID)
+		all.WriteString(string(pod.UID))
 		for _, c := range pod.Status.ContainerStatuses {
-			fmt.Fprintf(h, "/%d", c.RestartCount)
+			all.WriteString("/" + strconv.Itoa(int(c.RestartCount)))
 		}
 	}
-	return hex.EncodeToString(h.Sum(nil)[:8])
+	sum := sha256.Sum256([]byte(all.String()))
+	return hex.EncodeToString(sum[:8])
 }
 
 // balancer is the address that a load balancer gave a Service.

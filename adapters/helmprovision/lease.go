@@ -56,7 +56,7 @@ func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error
 const (
 	leaseName = "kubebyon"
 	// A holder that has not renewed its lease for so long is taken for dead.
-	leaseTime = 15 * time.Second
+	normalLease = 15 * time.Second
 	// How long Apply waits for another process to end its work.
 	leasePatience = 5 * time.Second
 )
@@ -73,7 +73,7 @@ func selfName() string {
 func (p *Provisioner) reserve(ctx context.Context, namespace string, most time.Duration) (release func(), err error) {
 	began, seen, since := p.config.Now(), "", p.config.Now()
 	for {
-		version, err := p.takeLease(ctx, namespace, seen != "" && p.config.Now().Sub(since) >= leaseTime)
+		version, err := p.takeLease(ctx, namespace, seen != "" && p.config.Now().Sub(since) >= p.leaseTime)
 		if err != nil {
 			return nil, told(err, "reserve the namespace "+namespace)
 		}
@@ -97,7 +97,7 @@ func (p *Provisioner) reserve(ctx context.Context, namespace string, most time.D
 // clock is compared with anybody else's.
 func (p *Provisioner) takeLease(ctx context.Context, namespace string, isDead bool) (held string, err error) {
 	leases := p.host.client.CoordinationV1().Leases(namespace)
-	seconds, now := int32(leaseTime/time.Second), metav1.NewMicroTime(p.config.Now())
+	seconds, now := int32(max(p.leaseTime.Seconds(), 1)), metav1.NewMicroTime(p.config.Now())
 	lease := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: leaseName, Namespace: namespace, Labels: map[string]string{managedBy: managedName}},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &p.self, LeaseDurationSeconds: &seconds, AcquireTime: &now, RenewTime: &now},
@@ -128,7 +128,7 @@ func (p *Provisioner) keepLease(namespace string) (release func()) {
 	ctx, stop := context.WithCancel(context.Background())
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		for bell.Wait(ctx, nil, leaseTime/4) {
+		for bell.Wait(ctx, nil, p.leaseTime/4) {
 			if _, err := p.takeLease(ctx, namespace, false); err != nil && ctx.Err() == nil {
 				p.config.Log.WarnContext(ctx, "lease of a control plane not renewed; trying again", "namespace", namespace, "err", err)
 			}

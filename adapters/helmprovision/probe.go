@@ -33,6 +33,7 @@ func (c Config) answers(ctx context.Context, endpoint string, ca []byte) bool {
 	if err != nil {
 		return false
 	}
-	defer answer.Body.Close() //nolint:errcheck // nothing of it is read
-	return answer.StatusCode == http.StatusOK
+	defer answer.Body.Close()
+	// A server that tells strangers nothing is the control plane's all the same.
+	return answer.StatusCode == http.StatusOK || answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden
 }

@@ -103,7 +103,7 @@ func rank(n corev1.Node) int {
 // service makes the Service, or lets the one that is there have a node port.
 func (a *attempt) service(ctx context.Context, kind corev1.ServiceType) (*corev1.Service, error) {
 	services := a.p.host.client.CoreV1().Services(a.want.Name)
-	port, _ := strconv.Atoi(a.note(noteNodePort)) //nolint:errcheck // none is 0
+	port, _ := strconv.Atoi(a.note(noteNodePort))
 	found, err := services.Get(ctx, a.want.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		made, err := services.Create(ctx, a.newService(kind, port), metav1.CreateOptions{})

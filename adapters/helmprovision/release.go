@@ -12,6 +12,8 @@ import (
 	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage/driver"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/kubebyon/kubebyon/ports/provision"
 )
 
@@ -59,8 +61,8 @@ func (p *Provisioner) capabilities() (*chartutil.Capabilities, error) {
 
 // isInstalled reports whether Helm has installed this very plan, and it is still
 // there.
-func (p *Provisioner) isInstalled(want provision.Want, hash string) bool {
-	if work := p.window.scene(want.ID).workload(); work == nil || work.GetAnnotations()[noteHash] != hash {
+func (p *Provisioner) isInstalled(ctx context.Context, want provision.Want, hash string) bool {
+	if !p.runs(ctx, want, hash) {
 		return false
 	}
 	c, err := p.helm(want.Name)
@@ -69,6 +71,19 @@ func (p *Provisioner) isInstalled(want provision.Want, hash string) bool {
 	}
 	last, err := c.Releases.Last(want.Name)
 	return err == nil && last.Info.Status == release.StatusDeployed && last.Info.Description == hash
+}
+
+// runs looks for the workload, and asks the host when it has not been seen yet.
+func (p *Provisioner) runs(ctx context.Context, want provision.Want, hash string) bool {
+	if work := p.window.scene(want.ID).workload(); work != nil && work.GetAnnotations()[noteHash] == hash {
+		return true
+	}
+	apps := p.host.client.AppsV1()
+	if set, err := apps.StatefulSets(want.Name).Get(ctx, want.Name, metav1.GetOptions{}); err == nil {
+		return set.Annotations[noteHash] == hash
+	}
+	deployed, err := apps.Deployments(want.Name).Get(ctx, want.Name, metav1.GetOptions{})
+	return err == nil && deployed.Annotations[noteHash] == hash
 }
 
 // release installs or upgrades. What an interrupted operation left is gone on

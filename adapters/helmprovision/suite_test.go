@@ -1,6 +1,7 @@
 package helmprovision
 
 import (
+	"context"
 	"crypto/rand"
 	"testing"
 	"time"
@@ -19,12 +20,40 @@ func randomID() (random [10]byte) {
 
 const noImage = `controlPlane: {statefulSet: {pods: {annotations: {localplane.kubebyon.io/behave: image-pull-error}}}}`
 
+// forsake has the host remove what this provisioner made, and does not wait.
+func (p *Provisioner) forsake(t testing.TB) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	h, err := openHost(p.config.KubeconfigPath, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	all, err := h.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: managedBy + "=" + managedName})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.recall.mu.Lock()
+	defer p.recall.mu.Unlock()
+	for _, n := range all.Items {
+		for c := range p.recall.probes { // those that got so far that they have a plane
+			if n.Labels[labelCluster] == c.String() {
+				_ = h.client.CoreV1().Namespaces().Delete(ctx, n.Name, metav1.DeleteOptions{})
+			}
+		}
+	}
+}
+
 func TestProvisioner(t *testing.T) {
 	t.Parallel()
 	b := hosted(t)
 	client := b.client(t)
 	provisiontest.Run(t, provisiontest.Harness{
-		New:     func(t *testing.T) provision.Provisioner { return start(t, b.config(t)) },
+		New: func(t *testing.T) provision.Provisioner {
+			p := start(t, b.config(t))
+			t.Cleanup(func() { p.forsake(t) })
+			return p
+		},
 		Want:    provision.Want{KubernetesVersion: "v1.36.3", CPURequestMilli: 100, MemoryRequestMiB: 512, Public: true, PublicMode: provision.NodePort},
 		Arrives: 2 * time.Minute,
 		Break: func(t *testing.T, p provision.Provisioner, _ string) func() {

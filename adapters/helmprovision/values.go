@@ -75,6 +75,7 @@ const (
 	noteNodePort  = "kubebyon.io/node-port" // for life
 	noteHosts     = "kubebyon.io/hosts"     // that it was ever published under
 	noteWant      = "kubebyon.io/want"      // as JSON
+	noteTried     = "kubebyon.io/tried"     // when somebody last asked for it
 	noteGivenUp   = "kubebyon.io/given-up"  // UIDs of what had failed when somebody tried again
 	noteCondemned = "kubebyon.io/condemned" // since when it is being removed
 	noteExisted   = "kubebyon.io/authority" // a digest of the certificate authority, once it was ready
@@ -103,9 +104,8 @@ func (c Config) plan(ch *chart.Chart, file map[string]any, w provision.Want, a a
 
 func digest(ch *chart.Chart, values map[string]any) string {
 	text, _ := json.Marshal(values) //nolint:errchkjson // it came from YAML
-	h := sha256.New()
-	fmt.Fprintf(h, "%s %s\n%s", ch.Name(), ch.Metadata.Version, text)
-	return hex.EncodeToString(h.Sum(nil)[:12])
+	sum := sha256.Sum256([]byte(ch.Name() + " " + ch.Metadata.Version + "\n" + string(text)))
+	return hex.EncodeToString(sum[:12])
 }
 
 func (c Config) merge(ch *chart.Chart, file map[string]any, w provision.Want, a access) (map[string]any, error) {
@@ -241,9 +241,12 @@ func clone(values map[string]any) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("copy values: %w", err)
 	}
-	out := map[string]any{}
+	var out map[string]any
 	if err := json.Unmarshal(text, &out); err != nil {
 		return nil, fmt.Errorf("copy values: %w", err)
+	}
+	if out == nil { // of nothing
+		out = map[string]any{}
 	}
 	return out, nil
 }

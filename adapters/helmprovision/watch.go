@@ -217,7 +217,7 @@ type scene struct {
 }
 
 func (w *window) namespaceOf(cluster id.Cluster) *corev1.Namespace {
-	found, _ := w.kinds["namespaces"].GetIndexer().ByIndex(byCluster, cluster.String()) //nolint:errcheck // fails for an unknown index only
+	found, _ := w.kinds["namespaces"].GetIndexer().ByIndex(byCluster, cluster.String())
 	if len(found) == 0 {
 		return nil
 	}
@@ -234,7 +234,7 @@ func (w *window) scene(cluster id.Cluster) scene {
 	s.statefulSet, _ = one[*appsv1.StatefulSet](w, "statefulsets", name, name)
 	s.deployment, _ = one[*appsv1.Deployment](w, "deployments", name, name)
 	s.secret, _ = one[*corev1.Secret](w, "secrets", name, "vc-"+name)
-	found, _ := w.kinds["pods"].GetIndexer().ByIndex(byNamespace, name) //nolint:errcheck // fails for an unknown index only
+	found, _ := w.kinds["pods"].GetIndexer().ByIndex(byNamespace, name)
 	for _, o := range found {
 		if pod, ok := o.(*corev1.Pod); ok && pod.Labels["release"] == name {
 			s.pods = append(s.pods, pod)
