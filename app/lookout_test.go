@@ -1,0 +1,118 @@
+package app_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/kubebyon/kubebyon/adapters/memprovision"
+	"github.com/kubebyon/kubebyon/adapters/memstore"
+	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/kernel/page"
+	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+// remote is a provisioner whose host may be away.
+type remote struct {
+	provision.Provisioner
+	away *atomic.Bool
+}
+
+func (r remote) Ping(context.Context) error {
+	if r.away.Load() {
+		return errHostAway
+	}
+	return nil
+}
+
+const errHostAway = errString("the host is away")
+
+// A backend that has not been there yet is waited for; one that was there and
+// went makes no process unready.
+func TestWhatWentOnlyDegrades(t *testing.T) {
+	t.Parallel()
+	var away atomic.Bool
+	away.Store(true)
+	p, err := app.New(app.Config{}, inMemory(t), app.Replace[provision.Provisioner](remote{memprovision.New(memprovision.Config{}), &away}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := func() error { return p.Ready(t.Context())["backend"] }
+	if err := backend(); err == nil || isDegraded(err) {
+		t.Errorf("before it was there: %v", err)
+	}
+	away.Store(false)
+	if err := backend(); err != nil {
+		t.Errorf("while it is there: %v", err)
+	}
+	away.Store(true)
+	if err := backend(); !isDegraded(err) {
+		t.Errorf("when it went: %v", err)
+	}
+}
+
+func isDegraded(err error) bool {
+	return errors.Is(err, errHostAway) && err != error(errHostAway) //nolint:errorlint // wrapped, or as it was
+}
+
+// A process that leaves the jobs does everything else; one that is told to stop
+// gives its job back at once, and another process goes on with it.
+func TestJobsAreLeftAndGivenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kept, planes := memstore.New(), memprovision.New(memprovision.Config{})
+		planes.PlayAll(memprovision.Script{Takes: time.Minute})
+		start := func(c app.Config) *app.App {
+			p, err := app.New(c, inMemory(t), app.Replace[store.Store](kept), app.Replace[provision.Provisioner](planes))
+			if err == nil {
+				err = p.Start(t.Context())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		server := start(app.Config{Name: "server", LeaveJobs: true})
+		defer stop(t, server)
+		ctx := admin(t.Context())
+		c, err := server.Clusters.Create(ctx, clusters.Request{Name: "demo"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if got := len(planes.Clusters()); got != 0 {
+			t.Errorf("the server that leaves the jobs has made %d clusters", got)
+		}
+		first := start(app.Config{Name: "first"})
+		time.Sleep(10 * time.Second)
+		if got := len(planes.Clusters()); got != 1 {
+			t.Errorf("the worker has made %d clusters", got)
+		}
+		first.Drain()
+		synctest.Wait()
+		second := start(app.Config{Name: "second"})
+		defer stop(t, second)
+		defer stop(t, first)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		var jobs page.Of[store.Job]
+		err = kept.View(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+			jobs, err = tx.Jobs().List(ctx, store.JobFilter{}, page.Query{Limit: 10})
+			return err
+		})
+		if err != nil || len(jobs.Items) != 1 || !strings.HasPrefix(jobs.Items[0].WorkerID, "second") || jobs.Items[0].AttemptCount != 1 {
+			t.Errorf("a second after the first was told to stop, the jobs are %+v, %v", jobs.Items, err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if c, err = server.Clusters.Get(ctx, c.ID); err != nil || c.Status != string(clusters.Ready) {
+			t.Errorf("the cluster is %q, %v", c.Status, err)
+		}
+	})
+}
