@@ -1,5 +1,6 @@
-// Command kubebyon-localplane runs a Kubernetes control plane, or a hollow node that joins one,
-// as a single local process that needs neither root nor a container runtime.
+// Command kubebyon-localplane runs a Kubernetes control plane, a hollow node that joins one, or a
+// host cluster in a box, as a single local process that needs neither root nor a container
+// runtime.
 package main
 
 import (
@@ -13,7 +14,7 @@ import (
 func main() {
 	root := &cobra.Command{
 		Use:               "kubebyon-localplane",
-		Short:             "A Kubernetes control plane, or a hollow node, as one local process",
+		Short:             "A Kubernetes control plane, a hollow node, or a host cluster in a box, as one local process",
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},

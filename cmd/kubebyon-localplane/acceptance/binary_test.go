@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	_ = os.Chmod(scratch, 0o755)
 	code := m.Run()
 	shared.end()
+	if sharedHost.h != nil {
+		sharedHost.h.end()
+	}
 	os.RemoveAll(scratch)
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)

@@ -23,6 +23,7 @@ type line struct {
 	At        time.Time `json:"at"`
 	ElapsedMS int64     `json:"elapsed_ms"`
 	Reason    string    `json:"reason"`
+	Ingress   string    `json:"ingress"`
 }
 
 // process is one that was started; it ends with the test, whatever happens.

@@ -17,7 +17,8 @@ import (
 // Stage is how far a process has come.
 type Stage string
 
-// The stages of a tenant, then those of a node; Failed ends both.
+// The stages of a tenant, then those of a node; a host has those of a tenant but for JoinReady.
+// Failed ends all of them.
 const (
 	EtcdReady      Stage = "etcd_ready"
 	APIServerReady Stage = "apiserver_ready"
