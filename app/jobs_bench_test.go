@@ -16,6 +16,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	wamqp "github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp"
 	"github.com/ThreeDotsLabs/watermill/message"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/kubebyon/kubebyon/adapters/amqpbus"
 	"github.com/kubebyon/kubebyon/adapters/bunstore"
@@ -102,7 +103,9 @@ func newJobSite(tb testing.TB, lease time.Duration) *jobSite {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	outbox := &bell.Bell{}
 	var err error
-	s.bus, err = amqpbus.New(amqpbus.Config{URL: secret.New(brokerURL()), Log: log, Prefix: "jobs-" + strings.ToLower(rand.Text()[:10])})
+	prefix := "jobs-" + strings.ToLower(rand.Text()[:10])
+	tb.Cleanup(func() { removeFromBroker(tb, prefix) })
+	s.bus, err = amqpbus.New(amqpbus.Config{URL: secret.New(brokerURL()), Log: log, Prefix: prefix})
 	must(tb, err)
 	must(tb, s.bus.Start(tb.Context()))
 	tb.Cleanup(func() { must(tb, s.bus.Stop(context.WithoutCancel(tb.Context()))) })
@@ -275,6 +278,25 @@ func plainRoundTrip(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
 	must(b, p.Close())
 	must(b, s.Close())
+}
+
+// removeFromBroker deletes what a bus has left there: all of it outlives the bus.
+func removeFromBroker(tb testing.TB, prefix string) {
+	tb.Helper()
+	conn, err := amqp.Dial(brokerURL())
+	must(tb, err)
+	defer conn.Close()
+	ch, err := conn.Channel()
+	must(tb, err)
+	names := []string{prefix, prefix + ".dead", prefix + ".group.cluster.job.v1/workers"}
+	for _, wait := range []string{"1s", "5s", "30s"} {
+		names = append(names, prefix+".retry."+wait)
+	}
+	for _, name := range names { // what is not there counts as deleted
+		_, err := ch.QueueDelete(name, false, false, false)
+		must(tb, err)
+		must(tb, ch.ExchangeDelete(name, false, false))
+	}
 }
 
 func brokerURL() string {
