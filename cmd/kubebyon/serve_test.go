@@ -146,8 +146,8 @@ func TestAServerAnswersWithoutItsBroker(t *testing.T) {
 	broker, at := newGate(t, text)
 	site := newSite(t, "KUBEBYON_DATABASE_URL="+freshPostgres(t), "KUBEBYON_AMQP_URL="+at, "KUBEBYON_AMQP_PREFIX="+prefix, "KUBEBYON_ADMIN_PASSWORD=correct horse battery")
 	s := site.serve()
-	a := s.awaitCheck(t, "database", "ok")
-	if a = s.awaitCheck(t, "broker", "unavailable"); a.status != http.StatusServiceUnavailable || !strings.Contains(a.body["message"].(string), "the message broker") {
+	s.awaitCheck(t, "database", "ok")
+	if a := s.awaitCheck(t, "broker", "unavailable"); a.status != http.StatusServiceUnavailable || !strings.Contains(a.body["message"].(string), "the message broker") {
 		t.Errorf("readiness before the broker was there once: %d %v", a.status, a.body)
 	}
 	c := signInWith(t, s, "correct horse battery")
