@@ -16,6 +16,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/identity"
+	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
 	"github.com/kubebyon/kubebyon/core/overview"
 	"github.com/kubebyon/kubebyon/core/tokens"
@@ -43,6 +44,7 @@ type App struct {
 	Tokens   *tokens.Service
 	Nodes    *nodes.Service
 	Overview *overview.Service
+	Metering *metering.Service
 
 	fx           *fx.App
 	lookout      *lookout
@@ -80,7 +82,7 @@ func New(c Config, options ...fx.Option) (*App, error) {
 		fx.Options(options...),
 		fx.Provide(newPlatform),
 		fx.Invoke(func(lc fx.Lifecycle, p *platform) {
-			a.Handler, a.Identity, a.Clusters, a.Tokens, a.Nodes, a.Overview = p.handler, p.identity, p.clusters, p.tokens, p.nodes, p.overview
+			a.Handler, a.Identity, a.Clusters, a.Tokens, a.Nodes, a.Overview, a.Metering = p.handler, p.identity, p.clusters, p.tokens, p.nodes, p.overview, p.metering
 			lc.Append(fx.Hook{OnStart: p.start, OnStop: p.stop})
 		}),
 		fx.StopTimeout(stopTimeout),

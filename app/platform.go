@@ -17,6 +17,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
 	"github.com/kubebyon/kubebyon/core/overview"
 	"github.com/kubebyon/kubebyon/core/reconcile"
@@ -41,6 +42,7 @@ type platform struct {
 	tokens   *tokens.Service
 	nodes    *nodes.Service
 	overview *overview.Service
+	metering *metering.Service
 
 	background []func(context.Context)
 	lookout    *lookout
@@ -64,6 +66,7 @@ func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
 	conf.Log, conf.Random, conf.Ready, conf.Begin = c.part("http"), c.Random, l.check, c.Observe.Request
 	h, err := httpapi.New(conf, httpapi.Services{
 		Identity: p.identity, Clusters: p.clusters, Tokens: p.tokens, Nodes: p.nodes, Overview: p.overview,
+		Metering: p.metering,
 	})
 	p.handler = h
 	return p, err
@@ -94,7 +97,10 @@ func (p *platform) newServices(outbox *bell.Bell) (err error) {
 	if p.nodes, err = nodes.New(nodes.Deps{Store: b.Store, Door: door, Now: c.Now, Random: c.ids()}); err != nil {
 		return err
 	}
-	p.overview, err = overview.New(b.Store)
+	if p.overview, err = overview.New(b.Store); err != nil {
+		return err
+	}
+	p.metering, err = metering.New(b.Store, c.Now)
 	return err
 }
 
@@ -112,7 +118,11 @@ func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
 	if err != nil {
 		return err
 	}
-	p.background = append(p.background, r.Run, w.Run, p.keepHouse, p.lookout.run)
+	m, err := metering.NewSampler(metering.Deps{Store: b.Store, Provisioner: b.Provisioner, Log: c.part("metering"), Now: c.Now, Name: c.Name})
+	if err != nil {
+		return err
+	}
+	p.background = append(p.background, r.Run, w.Run, m.Run, p.keepHouse, p.lookout.run)
 	if c.LeaveJobs {
 		return nil
 	}

@@ -70,7 +70,8 @@ var never = map[string]string{
 	"lease_lost": "between workers", "control_plane_gone": "told by the operation", "not_a_join_request": "between the platform and a tenant",
 	"token_claimed": "told by the certificate request", "node_exists": "the watch writes nodes", "already_exists": "identifiers are random",
 	"bootstrap_token_unusable": "told as cluster_not_ready", "cluster_info_invalid": "told as cluster_not_ready",
-	"kubeconfig_invalid": "kubeconfigs come from the platform's own backend",
+	"kubeconfig_invalid":          "kubeconfigs come from the platform's own backend",
+	"control_planes_not_measured": "its sentence is the reason in a history",
 }
 
 // TestNoCodeIsForgotten looks for codes in the source of what answers requests.

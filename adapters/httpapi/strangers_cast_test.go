@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"hash/crc32"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -258,10 +260,28 @@ func (w *world) estate(email, name string) *estate {
 		"cluster_id": cluster, "token": value,
 	}}
 	e.named["node_id"] = e.named["nodeID"]
-	e.marks = append(idRE.FindAllString(w.holdings(e), -1), email, name, value[:10], "kubeconfig-secret-material")
+	used := w.used(cluster, 9_100_000_000+int64(crc32.ChecksumIEEE([]byte(name))))
+	e.marks = append(idRE.FindAllString(w.holdings(e), -1), email, name, value[:10], "kubeconfig-secret-material", used)
 	slices.Sort(e.marks)
 	e.marks = slices.Compact(e.marks)
 	return e
+}
+
+// used has a cluster's control plane use so much of the processors at this
+// minute, which no other one does, and returns it as text.
+func (w *world) used(cluster string, cpu int64) string {
+	w.t.Helper()
+	err := w.store.InTx(w.t.Context(), func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.ControlPlaneSamples().Append(ctx, store.ControlPlaneSample{
+			ClusterID: w.clusterID(cluster), At: w.clock.now().Truncate(time.Minute), Resolution: time.Minute, Measurements: 1,
+			CPUMilli: cpu, MemoryMiB: 512, PodsReady: 1, PodsTotal: 2,
+		})
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return strconv.FormatInt(cpu, 10)
 }
 
 var idRE = regexp.MustCompile(`[a-z]+_[0-9a-z]{26}`)
@@ -291,6 +311,8 @@ func (w *world) holdings(e *estate) string {
 		note(&b, machines.Items, err)
 		events, err := tx.NodeEvents().List(ctx, store.OwnedBy(owner.ID), store.NodeEventFilter{ClusterID: cluster}, all)
 		note(&b, events.Items, err)
+		samples, err := tx.ControlPlaneSamples().Steps(ctx, store.OwnedBy(owner.ID), cluster, time.UnixMilli(0), w.clock.now().Add(time.Hour), time.Minute)
+		note(&b, samples, err)
 		audit, err := tx.Audit().List(ctx, store.AuditFilter{Actor: owner.ID}, all)
 		note(&b, audit.Items, err)
 		return nil

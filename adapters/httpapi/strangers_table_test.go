@@ -78,6 +78,7 @@ func consoleTable() map[string]may {
 		"listClusters":           listOfClusters,
 		"getCluster":             whoReadsAll,
 		"listClusterOperations":  whoReadsAll,
+		"getControlPlaneMetrics": whoReadsAll,
 		"updateCluster":          whoManages.with(func(*strangers) any { return map[string]any{"public_access_enabled": false} }),
 		"deleteCluster":          whoManages,
 		"readKubeconfig":         whoManages,

@@ -26,6 +26,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
 	"github.com/kubebyon/kubebyon/core/overview"
 	"github.com/kubebyon/kubebyon/core/tenants"
@@ -88,7 +89,7 @@ func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world 
 		of.hasher = plainHasher{}
 	}
 	var s httpapi.Services
-	var err [6]error
+	var err [7]error
 	s.Identity, err[0] = identity.New(identity.Deps{Store: w.store, Passwords: of.hasher, Log: log, Now: w.clock.now, Random: random.id, Secret: random.secret})
 	s.Clusters, err[1] = clusters.New(clusters.Deps{
 		Store: w.store, Seal: sealer, Provisioner: w.planes, Catalog: w.planes, Now: w.clock.now, Random: random.id,
@@ -107,6 +108,7 @@ func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world 
 	for _, c := range change {
 		c(&conf)
 	}
+	s.Metering, err[6] = metering.New(w.store, w.clock.now)
 	w.server, err[5] = httpapi.New(conf, s)
 	if e := errors.Join(err[:]...); e != nil {
 		t.Fatal(e)

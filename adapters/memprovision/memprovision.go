@@ -48,6 +48,8 @@ type Provisioner struct {
 	applied  []provision.Want
 	ports    int // given out so far
 	lives    int // begun so far
+	usage    func(id.Cluster) provision.Usage
+	unusable error // what Usage returns instead
 }
 
 type cluster struct {
@@ -64,7 +66,12 @@ func New(c Config) *Provisioner {
 		c.Versions = []provision.Version{{Name: "v1.36.3"}, {Name: "v1.35.0", Emulated: true}}
 	}
 	c.Host = cmp.Or(c.Host, "127.0.0.1")
-	return &Provisioner{config: c, script: func(provision.Want) Script { return Script{} }, clusters: map[id.Cluster]*cluster{}}
+	return &Provisioner{
+		config: c, script: func(provision.Want) Script { return Script{} }, clusters: map[id.Cluster]*cluster{},
+		usage: func(id.Cluster) provision.Usage {
+			return provision.Usage{CPUMilli: 125, MemoryMiB: 256, PodsReady: 1, PodsTotal: 1}
+		},
+	}
 }
 
 // Play replaces the script of every attempt that begins from now on, and of
@@ -96,6 +103,39 @@ func (p *Provisioner) Clusters() map[id.Cluster]provision.Want {
 			}
 		}
 	})
+}
+
+// Use says what each control plane that is ready uses from now on; until then it
+// is an eighth of a processor and 256 MiB in one pod.
+func (p *Provisioner) Use(of func(id.Cluster) provision.Usage) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.usage = of
+}
+
+// Unmeasured makes Usage fail; nil makes it work again.
+func (p *Provisioner) Unmeasured(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unusable = err
+}
+
+// Usage implements provision.Meter. What is not ready has one pod that is not,
+// and uses nothing.
+func (p *Provisioner) Usage(ctx context.Context) (map[id.Cluster]provision.Usage, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := cmp.Or(ctx.Err(), p.unusable); err != nil {
+		return nil, err
+	}
+	out := make(map[id.Cluster]provision.Usage, len(p.clusters))
+	for i, c := range p.clusters {
+		out[i] = provision.Usage{PodsTotal: 1}
+		if c.seen.Phase == provision.Ready {
+			out[i] = p.usage(i)
+		}
+	}
+	return out, nil
 }
 
 // Kill ends the process behind a cluster; another one starts as the script says.

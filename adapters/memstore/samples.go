@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -56,10 +57,16 @@ func (s samples) Steps(ctx context.Context, scope store.Scope, c id.Cluster, fro
 }
 
 // sorted returns the wanted samples, the oldest first.
-func (s samples) sorted(wanted func(store.ControlPlaneSample) bool) []store.ControlPlaneSample {
-	return s.u.samples.sorted(func(rec store.ControlPlaneSample) string {
-		return rec.At.Format(time.RFC3339Nano) + rec.ClusterID.String()
-	}, wanted)
+func (s samples) sorted(wanted func(store.ControlPlaneSample) bool) (out []store.ControlPlaneSample) {
+	for _, rec := range s.u.samples.rows {
+		if wanted(rec) {
+			out = append(out, rec) // which holds no memory that could be shared
+		}
+	}
+	slices.SortFunc(out, func(a, b store.ControlPlaneSample) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ClusterID.String(), b.ClusterID.String()))
+	})
+	return out
 }
 
 // summed adds up one cluster's samples, the oldest first, in spans of step.
@@ -116,7 +123,7 @@ func (s samples) DeleteOlderThan(ctx context.Context, resolution time.Duration, 
 		return 0, err
 	}
 	old := s.sorted(func(rec store.ControlPlaneSample) bool { return rec.Resolution == resolution && rec.At.Before(t) })
-	old = slices.Clone(old[:max(0, min(limit, len(old)))])
+	old = old[:max(0, min(limit, len(old)))]
 	for _, rec := range old {
 		s.u.samples.remove(s.u, keyOf(rec))
 	}

@@ -40,6 +40,7 @@ type plane struct {
 	// Guarded by mu. rec changes only while changing is held, too.
 	rec      record
 	seen     provision.Observed
+	child    *child // that runs, or has just ended; nil: none
 	endTurn  context.CancelFunc
 	removals int   // that have failed
 	removal  error // why the last one did
@@ -214,7 +215,8 @@ func (pl *plane) attempt(turn context.Context, rec record) (up time.Duration, er
 		return 0, err
 	}
 	_ = held.Close() // from here on it is the child's
-	defer func() { c.stop(pl.grace(), pl.p.hurry) }()
+	pl.inhabit(c)
+	defer func() { c.stop(pl.grace(), pl.p.hurry); pl.inhabit(nil) }()
 	incarnation := fmt.Sprintf("%d-%d", pl.p.config.Now().UnixMilli(), c.pid())
 	pl.progress(turn, provision.StartingPlane, incarnation)
 	if err := pl.awaitReady(turn, c, incarnation); err != nil {

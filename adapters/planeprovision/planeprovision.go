@@ -80,6 +80,7 @@ type Provisioner struct {
 	changed  bell.Bell     // rung whenever an observation has changed
 	hurry    chan struct{} // closed when children may not take their time to end
 	living   sync.WaitGroup
+	meter    meter
 
 	// changing is held while what is in the folder changes, which takes
 	// milliseconds; mu is held while looking. changing comes first.

@@ -8,6 +8,7 @@ package provision
 import (
 	"context"
 
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 )
@@ -44,6 +45,34 @@ type Insider interface {
 	// Inside returns a kubeconfig for the platform alone. It fails as
 	// [Provisioner.Kubeconfig] does.
 	Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error)
+}
+
+// Meter is what a Provisioner may be besides: it measures what its control
+// planes use.
+type Meter interface {
+	// Usage measures all control planes of the backend at once, by as many
+	// questions as there are kinds of things to ask for, not control planes. Each
+	// has an entry while anything of it is there that could use something; one that
+	// runs and has not been measured yet is left out rather than said to use
+	// nothing. Control planes of somebody else may be among them.
+	//
+	// A backend that cannot measure fails with a fault whose sentence tells people
+	// why, such as [Unmeasured].
+	Usage(ctx context.Context) (map[id.Cluster]Usage, error)
+}
+
+// Usage is what a control plane uses at a moment.
+type Usage struct {
+	CPUMilli  int64 // thousandths of a processor
+	MemoryMiB int64
+	PodsReady int // its processes, where the backend has no pods
+	PodsTotal int
+}
+
+// Unmeasured is what a Meter fails with that cannot measure, for a reason that
+// is a plain sentence.
+func Unmeasured(reason string, args ...any) *fault.Error {
+	return fault.Unavailable.New("control_planes_not_measured", reason, args...)
 }
 
 // Catalog says what a backend can run.

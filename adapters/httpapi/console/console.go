@@ -17,6 +17,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/identity"
+	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
 	"github.com/kubebyon/kubebyon/core/overview"
 	"github.com/kubebyon/kubebyon/core/tokens"
@@ -29,6 +30,7 @@ type Services struct {
 	Tokens   *tokens.Service
 	Nodes    *nodes.Service
 	Overview *overview.Service
+	Metering *metering.Service
 }
 
 // Config is how the console API behaves.
@@ -59,6 +61,7 @@ func Register(api operation.API, c Config, s Services, keeper session.Keeper) {
 	h.registerKubeconfig()
 	h.registerOperations()
 	h.registerJobs()
+	h.registerMetrics()
 	h.registerTokens()
 	h.registerJoin()
 	h.registerNodes()

@@ -41,6 +41,9 @@ type Harness struct {
 	// OtherHost is a Host other than Want's that clients may use as well.
 	OtherHost      string
 	WhyNoOtherHost string
+	// WhyNoMeter: the provisioner is no provision.Meter, or there is nothing here
+	// that it could measure with. Empty: it measures.
+	WhyNoMeter string
 }
 
 // Run checks everything package provision promises.
@@ -70,6 +73,9 @@ func Run(t *testing.T, h Harness) {
 		"KilledComesBack":                   killedComesBack,
 		"SurvivesRestart":                   survivesRestart,
 		"DestroyWorksAfterRestart":          destroyWorksAfterRestart,
+		"MeasuresWhatRuns":                  measuresWhatRuns,
+		"MeasuringEndsWithItsContext":       measuringEndsWithItsContext,
+		"MeasuresNothingWhereNothingIs":     measuresNothingWhereNothingIs,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
