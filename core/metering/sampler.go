@@ -121,7 +121,7 @@ func (s *Sampler) measure(ctx context.Context) (usage map[id.Cluster]provision.U
 	defer cancel()
 	meter, ok := s.deps.Provisioner.(provision.Meter)
 	if !ok {
-		return nil, s.say(ctx, provision.Unmeasured("This backend does not measure control planes."))
+		return nil, s.say(ctx, provision.Unmeasured(provision.NoMeter))
 	}
 	usage, err := meter.Usage(ctx)
 	return usage, s.say(ctx, err)

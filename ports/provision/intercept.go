@@ -12,38 +12,9 @@ import (
 type Around = func(ctx context.Context, call string) (context.Context, func(error))
 
 // Intercept puts around about every call of p, but for Await, which only waits.
-// What p is besides, an [Insider] or something that can be pinged, the result is
-// too, and nothing else.
-func Intercept(p Provisioner, around Around) Provisioner {
-	in := intercepted{p, around}
-	insider, inside := p.(Insider)
-	ping, pings := p.(pinger)
-	through := interceptedInsider{insider, around}
-	switch {
-	case inside && pings:
-		return struct {
-			intercepted
-			interceptedInsider
-			pinger
-		}{in, through, ping}
-	case inside:
-		return struct {
-			intercepted
-			interceptedInsider
-		}{in, through}
-	case pings:
-		return struct {
-			intercepted
-			pinger
-		}{in, ping}
-	}
-	return in
-}
-
-// pinger takes part in readiness.
-type pinger interface {
-	Ping(ctx context.Context) error
-}
+// The result is all that a Provisioner may be besides, whether or not p is: for
+// what p is not, it does what callers of a plain Provisioner do.
+func Intercept(p Provisioner, around Around) Provisioner { return intercepted{p, around} }
 
 type intercepted struct {
 	Provisioner
@@ -78,14 +49,35 @@ func (i intercepted) Kubeconfig(ctx context.Context, cluster id.Cluster) (secret
 	return text, err
 }
 
-type interceptedInsider struct {
-	inner  Insider
-	around Around
-}
-
-func (i interceptedInsider) Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
+// Inside implements [Insider], by the published way if there is no other.
+func (i intercepted) Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
+	in, ok := i.Provisioner.(Insider)
+	if !ok {
+		return i.Kubeconfig(ctx, cluster)
+	}
 	ctx, done := i.around(ctx, "Inside")
-	text, err := i.inner.Inside(ctx, cluster)
+	text, err := in.Inside(ctx, cluster)
 	done(err)
 	return text, err
+}
+
+// Usage implements [Meter], if only to say that nothing is measured.
+func (i intercepted) Usage(ctx context.Context) (map[id.Cluster]Usage, error) {
+	meter, ok := i.Provisioner.(Meter)
+	if !ok {
+		return nil, Unmeasured(NoMeter)
+	}
+	ctx, done := i.around(ctx, "Usage")
+	usage, err := meter.Usage(ctx)
+	done(err)
+	return usage, err
+}
+
+// Ping takes part in readiness; who cannot be pinged is ready.
+func (i intercepted) Ping(ctx context.Context) error {
+	p, ok := i.Provisioner.(interface{ Ping(ctx context.Context) error })
+	if !ok {
+		return nil
+	}
+	return p.Ping(ctx)
 }

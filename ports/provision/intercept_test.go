@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/provision"
@@ -34,53 +35,75 @@ type pinger struct{}
 
 func (pinger) Ping(context.Context) error { return errDown }
 
-func TestIntercepterHidesNothingAndAddsNothing(t *testing.T) {
+func (plain) Kubeconfig(context.Context, id.Cluster) (secret.Text, error) {
+	return secret.New("published"), nil
+}
+
+type meter struct{}
+
+func (meter) Usage(context.Context) (map[id.Cluster]provision.Usage, error) {
+	return map[id.Cluster]provision.Usage{{}: {}}, nil
+}
+
+// everything is what a Provisioner may be.
+type everything interface {
+	provision.Provisioner
+	provision.Insider
+	provision.Meter
+	Ping(ctx context.Context) error
+}
+
+func TestIntercepterHidesNothing(t *testing.T) {
 	t.Parallel()
-	for name, p := range map[string]provision.Provisioner{
-		"plain": plain{},
-		"insider": struct {
-			plain
-			insider
-		}{},
-		"pinger": struct {
-			plain
-			pinger
-		}{},
-		"insider pinger": struct {
-			plain
-			insider
-			pinger
-		}{},
-	} {
-		var calls []string
-		in := provision.Intercept(p, func(ctx context.Context, call string) (context.Context, func(error)) {
-			return ctx, func(err error) {
-				if err != nil {
-					call += " failed"
-				}
-				calls = append(calls, call)
+	var calls []string
+	in := provision.Intercept(struct {
+		plain
+		insider
+		pinger
+		meter
+	}{}, noting(&calls)).(everything)
+	if err := in.Apply(t.Context(), provision.Want{}); !errors.Is(err, errDown) {
+		t.Error(err)
+	}
+	if text, err := in.Inside(t.Context(), id.Cluster{}); err != nil || text.Reveal() != "x" {
+		t.Error("inside:", err)
+	}
+	if used, err := in.Usage(t.Context()); err != nil || len(used) != 1 {
+		t.Error("usage:", used, err)
+	}
+	if err := in.Ping(t.Context()); !errors.Is(err, errDown) {
+		t.Error("ping:", err)
+	}
+	if want := []string{"Apply failed", "Inside", "Usage"}; !slices.Equal(calls, want) {
+		t.Error(calls)
+	}
+}
+
+func TestIntercepterOfAPlainProvisionerDoesAsItsCallersDo(t *testing.T) {
+	t.Parallel()
+	var calls []string
+	in := provision.Intercept(plain{}, noting(&calls)).(everything)
+	if text, err := in.Inside(t.Context(), id.Cluster{}); err != nil || text.Reveal() != "published" {
+		t.Error("inside:", err)
+	}
+	if _, err := in.Usage(t.Context()); fault.CodeOf(err) != "control_planes_not_measured" {
+		t.Error("usage:", err)
+	}
+	if err := in.Ping(t.Context()); err != nil {
+		t.Error("ping:", err)
+	}
+	if want := []string{"Kubeconfig"}; !slices.Equal(calls, want) {
+		t.Error(calls)
+	}
+}
+
+func noting(calls *[]string) provision.Around {
+	return func(ctx context.Context, call string) (context.Context, func(error)) {
+		return ctx, func(err error) {
+			if err != nil {
+				call += " failed"
 			}
-		})
-		if err := in.Apply(t.Context(), provision.Want{}); !errors.Is(err, errDown) {
-			t.Error(name, err)
-		}
-		i, isInsider := in.(provision.Insider)
-		if isInsider {
-			if text, err := i.Inside(t.Context(), id.Cluster{}); err != nil || text.Reveal() != "x" {
-				t.Error(name, err)
-			}
-		}
-		ping, pings := in.(interface {
-			Ping(ctx context.Context) error
-		})
-		if pings && !errors.Is(ping.Ping(t.Context()), errDown) {
-			t.Error(name, "is not pinged")
-		}
-		if isInsider != strings.Contains(name, "insider") || pings != strings.Contains(name, "pinger") {
-			t.Errorf("%s: insider %t, pinger %t", name, isInsider, pings)
-		}
-		if want := []string{"Apply failed", "Inside"}[:len(calls)]; !slices.Equal(calls, want) || len(calls) == 0 {
-			t.Error(name, calls)
+			*calls = append(*calls, call)
 		}
 	}
 }
@@ -89,7 +112,7 @@ func TestIntercepterHidesNothingAndAddsNothing(t *testing.T) {
 // would be hidden from whoever looks for it.
 func TestEveryOptionalInterfaceIsKnownToIntercept(t *testing.T) {
 	t.Parallel()
-	known := []string{"Provisioner", "Catalog", "Insider", "pinger"}
+	known := []string{"Provisioner", "Catalog", "Insider", "Meter"}
 	files, err := os.ReadDir(".")
 	if err != nil {
 		t.Fatal(err)

@@ -69,6 +69,9 @@ type Usage struct {
 	PodsTotal int
 }
 
+// NoMeter is the reason that there is where no Meter is.
+const NoMeter = "This backend does not measure control planes."
+
 // Unmeasured is what a Meter fails with that cannot measure, for a reason that
 // is a plain sentence.
 func Unmeasured(reason string, args ...any) *fault.Error {
