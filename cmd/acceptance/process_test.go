@@ -3,7 +3,6 @@ package acceptance_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -84,13 +83,11 @@ func (p *process) ended() error {
 	select {
 	case err := <-p.exited:
 		p.exited <- err
-		return fmt.Errorf("%s ended by itself: %w", p.name, errors.Join(err, errEnded))
+		return fmt.Errorf("%s ended by itself: %w\n%s", p.name, orNone(err), p.log.lines(5, ""))
 	default:
 		return nil
 	}
 }
-
-var errEnded = errors.New("nobody had asked it to")
 
 // stop ends the process as its user does.
 func (p *process) stop(t testing.TB, within time.Duration) {

@@ -265,7 +265,7 @@ func (h *host) by(t testing.TB, addr string) string {
 }
 
 // ownKubeconfig is the administrator's, with the host's own address.
-func (h *host) ownKubeconfig() string { return filepath.Join(h.dir, "kubeconfig") }
+func (h *host) ownKubeconfig() string { return filepath.Join(h.dir, "admin.kubeconfig") }
 
 // client asks the host itself, past every gate.
 func (h *host) client(t testing.TB) kubernetes.Interface {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
@@ -65,11 +66,11 @@ func newWorld(t testing.TB, servers, workers int, hostFlags ...string) *world {
 			p.process = process{name: fmt.Sprintf("worker %d", i-servers+1), path: programs.worker}
 		}
 		p.env = append(ours(os.Environ()), "HOME="+home, "GORACE=halt_on_error=1",
-			fmt.Sprintf("KUBEBYON_HTTP_ADDR=127.0.0.1:%d", port),
+			fmt.Sprintf("KUBEBYON_HTTP_ADDR=127.0.0.1:%d", port), fmt.Sprintf("KUBEBYON_HEALTH_ADDR=127.0.0.1:%d", port),
 			"KUBEBYON_DATABASE_URL="+w.postgres.url(w.gates.postgres.addr),
 			"KUBEBYON_AMQP_URL=amqp://guest:guest@"+w.gates.broker.addr+"/",
 			"KUBEBYON_KUBECONFIG_PATH="+kubeconfig, "KUBEBYON_VCLUSTER_CHART="+chart,
-			"KUBEBYON_SECRET_KEY=acceptance-acceptance-acceptance-32",
+			"KUBEBYON_SECRET_KEY="+strings.Repeat("a0", 32),
 			"KUBEBYON_ADMIN_EMAIL="+adminEmail, "KUBEBYON_ADMIN_PASSWORD="+adminPassword,
 			"KUBEBYON_AUTH_RATE_LIMIT_BURST=1000", "KUBEBYON_LOG_FORMAT=json", "KUBEBYON_JOB_LEASE_SECONDS=10",
 		)
