@@ -28,7 +28,7 @@ func TestNothingIsLostWhateverDies(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
 	}
-	seed, blows := setting(t, "SEED", rand.Uint64()>>1), setting(t, "BLOWS", 20)
+	seed, blows := setting(t, "SEED", rand.Uint64()>>1), setting(t, "BLOWS", 42)
 	t.Logf("replay with KUBEBYON_CHAOS_SEED=%d KUBEBYON_CHAOS_BLOWS=%d", seed, blows)
 	s := newSiege(t, seed)
 	s.run(int(blows))
@@ -68,11 +68,12 @@ type siege struct {
 
 	mu     sync.Mutex
 	counts map[string]int
+	asked  chan struct{} // closed with the next request that changes something
 }
 
 func newSiege(t *testing.T, seed uint64) *siege {
 	t.Helper()
-	s := &siege{world: newWorld(t, 2, 2, "--light-tenants"), r: rand.New(rand.NewPCG(seed, 0)), ending: make(chan struct{}), counts: map[string]int{}}
+	s := &siege{world: newWorld(t, 2, 2, "--light-tenants"), r: rand.New(rand.NewPCG(seed, 0)), ending: make(chan struct{}), counts: map[string]int{}, asked: make(chan struct{})}
 	s.ctx, s.fail = context.WithCancelCause(t.Context())
 	t.Cleanup(func() { s.fail(nil); s.active.Wait() })
 	t.Cleanup(func() { s.keepLogs() })
@@ -141,8 +142,43 @@ func (s *siege) felled(all ...*program) {
 	}
 }
 
-func (s *siege) cutOff(g *gate)  { g.cut(); s.rest(4 * time.Second); g.mend() }
-func (s *siege) stilled(g *gate) { g.stall(); s.rest(6 * time.Second); g.mend() }
+func (s *siege) cutOff(g *gate)  { g.cut(); s.rest(s.while()); g.mend() }
+func (s *siege) stilled(g *gate) { g.stall(); s.rest(s.while()); g.mend() }
+
+// while is how long a way is cut at the most: now and then longer than leases
+// and time-outs.
+func (s *siege) while() time.Duration {
+	if s.r.IntN(4) == 0 {
+		return 30 * time.Second
+	}
+	return 5 * time.Second
+}
+
+// asks tells that somebody sends a request that changes something.
+func (s *siege) asks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.asked)
+	s.asked = make(chan struct{})
+}
+
+// moment waits for the next blow's: half of them come about when a request is
+// answered, the others while what was asked for is being done.
+func (s *siege) moment() {
+	s.rest(5 * time.Second)
+	if s.r.IntN(2) == 0 {
+		return
+	}
+	s.mu.Lock()
+	asked := s.asked
+	s.mu.Unlock()
+	select {
+	case <-asked:
+		s.rest(40 * time.Millisecond)
+	case <-s.ctx.Done():
+	case <-time.After(5 * time.Second): // everybody waits for something
+	}
+}
 
 // rest is for up to most.
 func (s *siege) rest(most time.Duration) {
@@ -165,7 +201,7 @@ func (s *siege) run(n int) {
 			plan = blows()
 			s.r.Shuffle(len(plan), func(i, j int) { plan[i], plan[j] = plan[j], plan[i] })
 		}
-		s.rest(6 * time.Second)
+		s.moment()
 		s.t.Logf("%5.1f s: blow %d: %s", time.Since(began).Seconds(), i+1, plan[0].name)
 		plan[0].hit(s)
 		s.count(plan[0].name)

@@ -194,6 +194,7 @@ func (u *resident) leave() error {
 // creates has an Idempotency-Key.
 func (u *resident) ask(method, path, key string, body any) (a answer, err error) {
 	err = u.soon("answered", func() error {
+		u.s.asks()
 		var err error
 		a, err = u.send(method, path, key, body)
 		switch {
