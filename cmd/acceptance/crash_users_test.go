@@ -119,6 +119,9 @@ func (u *resident) isUp() error {
 	if err := errors.Join(err, a.want(http.StatusOK)); err != nil {
 		return err
 	}
+	if err := u.operationsTell(); err != nil {
+		return err
+	}
 	if a.in("cluster", "status") != "ready" || a.in("cluster", "connection_status") != "reachable" {
 		return fmt.Errorf("the cluster is not up: %s", a.text)
 	}
@@ -127,7 +130,7 @@ func (u *resident) isUp() error {
 			u.s.found(fmt.Errorf("%s is %v, and %v was acknowledged", name, got, want))
 		}
 	}
-	return u.operationsTell()
+	return nil
 }
 
 // operationsTell compares the cluster's history with what was acknowledged.

@@ -38,7 +38,8 @@ type world struct {
 // program is one of ours.
 type program struct {
 	process
-	url string
+	url     string
+	metrics string
 }
 
 // newWorld starts everything and waits until all of it answers.
@@ -60,13 +61,14 @@ func newWorld(t testing.TB, servers, workers int, hostFlags ...string) *world {
 	}
 	for i := range servers + workers {
 		port := at.take(t, 1)
-		p := &program{url: fmt.Sprintf("http://127.0.0.1:%d", port)}
+		meter := at.take(t, 1)
+		p := &program{url: fmt.Sprintf("http://127.0.0.1:%d", port), metrics: fmt.Sprintf("http://127.0.0.1:%d/metrics", meter)}
 		p.process = process{name: fmt.Sprintf("server %d", i+1), path: programs.server, args: []string{"serve"}}
 		if i >= servers {
 			p.process = process{name: fmt.Sprintf("worker %d", i-servers+1), path: programs.worker}
 		}
 		p.env = append(ours(os.Environ()), "HOME="+home, "GORACE=halt_on_error=1",
-			fmt.Sprintf("KUBEBYON_HTTP_ADDR=127.0.0.1:%d", port), fmt.Sprintf("KUBEBYON_HEALTH_ADDR=127.0.0.1:%d", port),
+			fmt.Sprintf("KUBEBYON_HTTP_ADDR=127.0.0.1:%d", port), fmt.Sprintf("KUBEBYON_HEALTH_ADDR=127.0.0.1:%d", port), fmt.Sprintf("KUBEBYON_METRICS_ADDR=127.0.0.1:%d", meter),
 			"KUBEBYON_DATABASE_URL="+w.postgres.url(w.gates.postgres.addr),
 			"KUBEBYON_AMQP_URL=amqp://guest:guest@"+w.gates.broker.addr+"/",
 			"KUBEBYON_KUBECONFIG_PATH="+kubeconfig, "KUBEBYON_VCLUSTER_CHART="+chart,
