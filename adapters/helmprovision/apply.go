@@ -84,7 +84,7 @@ func (p *Provisioner) bring(ctx context.Context, want provision.Want) error {
 	if err := a.enter(ctx); err != nil {
 		return err
 	}
-	release, err := p.reserve(ctx, want.Name, leasePatience)
+	release, err := p.reserve(ctx, want.Name)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func TestAHostThatIsAwayIsNoReasonNotToStart(t *testing.T) {
 	for name, err := range map[string]error{
 		"Ping": p.Ping(t.Context()), "Apply": p.Apply(t.Context(), want), "Observe": observed, "Kubeconfig": kubeconfig, "Destroy": p.Destroy(t.Context(), want.ID),
 	} {
-		if fault.CodeOf(err) != "host_unreachable" || !errors.Is(err, fault.Unavailable) {
+		if fault.CodeOf(err) != "host_unreachable" || !errors.Is(err, fault.Unavailable) || !errors.Is(err, provision.ErrAway) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -96,7 +96,7 @@ func (p *Provisioner) remove(ctx context.Context, n corev1.Namespace) error {
 	if err := p.annotate(ctx, n.Name, map[string]any{noteCondemned: p.config.Now().UTC().Format(time.RFC3339)}); err != nil {
 		return told(err, "write to the namespace "+n.Name)
 	}
-	release, err := p.reserve(ctx, n.Name, 2*p.leaseTime)
+	release, err := p.reserve(ctx, n.Name)
 	if errors.Is(err, fault.Unavailable) && fault.CodeOf(err) == "control_plane_removing" {
 		return nil
 	}

@@ -3,6 +3,7 @@ package helmprovision
 import (
 	"context"
 	"errors"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -11,15 +12,22 @@ import (
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/text"
+	"github.com/kubebyon/kubebyon/ports/provision"
 )
 
 // told turns an error of the host cluster, or of Helm about it, into one that
 // people can act on. Doing is what was tried, as in "install the chart".
 func told(err error, doing string) error {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
 	if _, ok := errors.AsType[*fault.Error](err); ok {
+		return err
+	}
+	if isAway(err) { // also when a request of its own has taken too long
+		return away("The host cluster could not be reached to %s.", doing).Because(errors.Join(provision.ErrAway, err))
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	for _, judge := range []func(error, string) *fault.Error{removingFault, rightFault, refusedFault, busyFault} {
@@ -27,7 +35,22 @@ func told(err error, doing string) error {
 			return f.Because(err)
 		}
 	}
-	return fault.Unavailable.New("host_unreachable", "The host cluster could not be reached to %s.", doing).Because(err)
+	return fault.Unavailable.New("host_failed", "KubeBYON could not %s: the host cluster, or Helm, has failed to.", doing).Because(err)
+}
+
+// away is about the host cluster as a whole: nothing is said of any control plane.
+func away(sentence string, args ...any) *fault.Error {
+	return fault.Unavailable.New("host_unreachable", sentence, args...).Because(provision.ErrAway)
+}
+
+// isAway tells a host cluster that does not answer, or not as one, from one that
+// has refused or failed at something.
+func isAway(err error) bool {
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return true
+	}
+	return apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) ||
+		apierrors.IsTimeout(err) || apierrors.IsInternalError(err) || strings.Contains(err.Error(), "Kubernetes cluster unreachable")
 }
 
 func removing() *fault.Error {

@@ -108,7 +108,7 @@ func (p *Provisioner) alive() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.host == nil || p.over {
-		return fault.Unavailable.New("host_unreachable", "The host cluster is not being watched.")
+		return away("The host cluster is not being watched.")
 	}
 	return nil
 }

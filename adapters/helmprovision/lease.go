@@ -55,10 +55,9 @@ func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error
 
 const (
 	leaseName = "kubebyon"
-	// A holder that has not renewed its lease for so long is taken for dead.
+	// A holder that has not renewed its lease for so long is taken for dead. Who
+	// waits for one has to see this for itself, and so waits for longer.
 	normalLease = 15 * time.Second
-	// How long Apply waits for another process to end its work.
-	leasePatience = 5 * time.Second
 )
 
 func selfName() string {
@@ -69,8 +68,8 @@ func selfName() string {
 }
 
 // reserve keeps other processes from changing a control plane: Helm itself has no
-// lock. It fails with fault.Unavailable when another has it for longer than most.
-func (p *Provisioner) reserve(ctx context.Context, namespace string, most time.Duration) (release func(), err error) {
+// lock. It fails with fault.Unavailable when another one that lives goes on having it.
+func (p *Provisioner) reserve(ctx context.Context, namespace string) (release func(), err error) {
 	began, seen, since := p.config.Now(), "", p.config.Now()
 	for {
 		version, err := p.takeLease(ctx, namespace, seen != "" && p.config.Now().Sub(since) >= p.leaseTime)
@@ -83,7 +82,7 @@ func (p *Provisioner) reserve(ctx context.Context, namespace string, most time.D
 		if version != seen {
 			seen, since = version, p.config.Now()
 		}
-		if p.config.Now().Sub(began) >= most {
+		if p.config.Now().Sub(began) >= 2*p.leaseTime {
 			return nil, busy()
 		}
 		if !bell.Wait(ctx, nil, 200*time.Millisecond) {

@@ -2,6 +2,7 @@ package helmprovision
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -18,8 +19,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
-	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/ports/provision"
 )
 
 // window is what this process sees of the host cluster: a copy, kept by one
@@ -177,10 +178,10 @@ func (w *window) clear() error {
 		}
 	}
 	if w.silent >= silentAfter || w.silent > 0 && !all {
-		return fault.Unavailable.New("host_unreachable", "The host cluster cannot be reached.").Because(w.silence)
+		return away("The host cluster cannot be reached.").Because(errors.Join(provision.ErrAway, w.silence))
 	}
 	if !all {
-		return fault.Unavailable.New("host_unreachable", "The host cluster is being read for the first time.")
+		return away("The host cluster is being read for the first time.")
 	}
 	return nil
 }

@@ -127,6 +127,33 @@ func TestAnErrorThatStaysEndsTheJobAfterTheLastAttempt(t *testing.T) {
 	})
 }
 
+func TestABackendThatIsAwayIsWaitedForHoweverLong(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		away := time.Now().Add(3 * time.Hour)
+		tries := 0
+		absent := hooked{Provisioner: w.planes, apply: func(context.Context, provision.Want) error {
+			if tries++; time.Now().Before(away) {
+				return fault.Unavailable.New("host_unreachable", "The host does not answer.").Because(provision.ErrAway)
+			}
+			return nil
+		}}
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = absent })
+		time.Sleep(time.Hour)
+		jobs, ops := w.work(t)
+		if jobs[0].Status != "pending" || jobs[0].LastError != "The host does not answer." || ops[0].ErrorMessage != "The host does not answer." {
+			t.Errorf("after an hour: %+v, %+v", jobs[0], ops[0])
+		}
+		if tries > 1000 {
+			t.Errorf("it was tried %d times within an hour", tries)
+		}
+		w.untilStatus(t, c, clusters.Ready, 3*time.Hour)
+		if jobs, _ = w.work(t); jobs[0].AttemptCount != 1 {
+			t.Errorf("%d attempts were counted", jobs[0].AttemptCount)
+		}
+	})
+}
+
 func TestAPermanentFailureIsToldAtOnceAndAnUpdateTriesAgain(t *testing.T) {
 	for name, script := range map[string]memprovision.Script{
 		"will not arrive": {Fails: "The image does not exist.", Takes: time.Second},

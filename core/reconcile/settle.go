@@ -72,6 +72,7 @@ type ending struct {
 	notBefore  time.Time
 	at         time.Time
 	superseded bool
+	stopped    bool // by the end of the process
 	uncounted  bool // the attempt does not count against the job
 }
 
@@ -83,7 +84,7 @@ func (e ending) outcome() Outcome {
 		return Superseded
 	case e.progress == clusters.Failed:
 		return Failed
-	case e.uncounted:
+	case e.stopped:
 		return Interrupted
 	}
 	return Retried
@@ -115,7 +116,9 @@ func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
 	case errors.Is(result, errSuperseded):
 		e.progress, e.superseded = clusters.Failed, true
 	case stopped: // by the process that ends, not by a fault of the job
-		e.progress, e.message, e.uncounted = clusters.Pending, "", true
+		e.progress, e.message, e.stopped, e.uncounted = clusters.Pending, "", true, true
+	case errors.Is(result, provision.ErrAway): // nobody has found anything wrong with the cluster
+		e.progress, e.uncounted, e.notBefore = clusters.Pending, true, now.Add(w.backoff(max(job.AttemptCount, whileAway)))
 	case hopeless, errors.Is(result, fault.Invalid), job.AttemptCount >= w.deps.MaxAttempts,
 		errors.Is(result, errLate) && job.Type != string(clusters.Delete): // a removal goes on, and is looked at again
 		e.progress = clusters.Failed
@@ -124,6 +127,10 @@ func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
 	}
 	return e
 }
+
+// whileAway is how many attempts a job has to its name, for the back-off, while
+// the backend cannot be reached: such attempts are not counted.
+const whileAway = 4
 
 // explain puts an error into words that may be shown. The text of an error that
 // nobody has a name for is for the log only: it may hold anything.

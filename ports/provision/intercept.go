@@ -75,7 +75,9 @@ func (i intercepted) Usage(ctx context.Context) (map[id.Cluster]Usage, error) {
 
 // Ping takes part in readiness; who cannot be pinged is ready.
 func (i intercepted) Ping(ctx context.Context) error {
-	p, ok := i.Provisioner.(interface{ Ping(ctx context.Context) error })
+	p, ok := i.Provisioner.(interface {
+		Ping(ctx context.Context) error
+	})
 	if !ok {
 		return nil
 	}

@@ -7,11 +7,17 @@ package provision
 
 import (
 	"context"
+	"errors"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 )
+
+// ErrAway is the cause of an error that says nothing about the one cluster: what
+// the backend stands on cannot be reached at all. The call may be repeated for as
+// long as that lasts.
+var ErrAway = errors.New("the backend cannot be reached")
 
 // Provisioner runs control planes somewhere.
 type Provisioner interface {
