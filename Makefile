@@ -66,7 +66,7 @@ images: ## Build the container images (IMAGE=kubebyon; the worker's has -worker 
 .PHONY: test
 test: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
 test: export KUBEBYON_KUBECTL ?= $(CURDIR)/bin/kubectl
-test: build bin/kubectl shellcheck curl ## Test everything, on real PostgreSQL, RabbitMQ and Kubernetes
+test: build bin/kubectl shellcheck curl servers ## Test everything, on real PostgreSQL, RabbitMQ and Kubernetes
 	@$(if $(RACE),,echo 'No C compiler here: testing without the race detector')
 	$(SERVICES) go test $(RACE) -count=1 -timeout 14m ./...
 	$(SERVICES) $(if $(RACE),cd $(PLANE) &&,$(IN_PLANE)) go test $(RACE) -count=1 -timeout 14m ./...
@@ -74,8 +74,10 @@ test: build bin/kubectl shellcheck curl ## Test everything, on real PostgreSQL, 
 .PHONY: chaos
 chaos: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
 chaos: export KUBEBYON_CHAOS_KILLS ?= 30
-chaos: build curl ## Kill the server again and again and look for what was lost (KUBEBYON_CHAOS_KILLS, _SEED)
+chaos: export KUBEBYON_CHAOS_BLOWS ?= 140
+chaos: build curl servers ## Kill all there is, again and again, and look for what was lost (KUBEBYON_CHAOS_KILLS, _BLOWS, _SEED)
 	CI=$${CI:-true} go test $(RACE) -count=1 -v -timeout 40m -run '^TestAcknowledgedRequestsSurviveKills$$' ./cmd/kubebyon
+	CI=$${CI:-true} go test $(RACE) -count=1 -v -timeout 60m -run '^TestNothingIsLostWhateverDies$$' ./cmd/acceptance
 
 .PHONY: test-unit
 test-unit: ## Test the rules and the reference adapters, in seconds
@@ -84,7 +86,7 @@ test-unit: ## Test the rules and the reference adapters, in seconds
 .PHONY: bench
 bench: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
 bench: export KUBEBYON_KUBECTL ?= $(CURDIR)/bin/kubectl
-bench: bin/kubebyon-localplane bin/kubectl ## Run the benchmarks (BENCH=regexp, PKG=packages)
+bench: bin/kubebyon-localplane bin/kubectl servers ## Run the benchmarks (BENCH=regexp, PKG=packages)
 	$(SERVICES) go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -timeout 30m $(or $(PKG),./...)
 
 # Each target in turn: go fuzzes one at a time. What breaks one is written to
@@ -131,6 +133,13 @@ $(LINT) $(VULNCHECK) &: .ci/tools/go.mod .ci/tools/go.sum
 curl:
 	@command -v curl >/dev/null || { [ $$(id -u) = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy curl; } \
 		|| { echo 'No curl here: install it (apt-get install curl)'; exit 1; }
+
+# The tests kill a PostgreSQL and a RabbitMQ of their own.
+.PHONY: servers
+servers:
+	@need=; ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || need=postgresql; [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || need="$$need rabbitmq-server"; \
+		[ -z "$$need" ] || { [ $$(id -u) = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends $$need; } \
+		|| { echo "Missing here:$$need. Install with: apt-get install $$need"; exit 1; }
 
 .PHONY: shellcheck
 shellcheck:
