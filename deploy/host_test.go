@@ -362,13 +362,33 @@ func TestTheRightsAreEnoughForTheChart(t *testing.T) {
 	if err := h.worker.kube.CoreV1().Namespaces().Delete(t.Context(), h.ours, metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
 	}
-	for program, u := range map[string]user{"server": h.server, "worker": h.worker} {
-		for right := range strings.SplitSeq("list /namespaces,watch /namespaces,list /nodes,watch /pods,list /services,watch apps/statefulsets,"+
-			"watch apps/deployments,watch /secrets,get /secrets,get /pods/log,list /events,list metrics.k8s.io/pods,"+
-			"delete /pods,list /persistentvolumeclaims,delete /persistentvolumeclaims,create coordination.k8s.io/leases,update coordination.k8s.io/leases", ",") {
+	for right := range strings.SplitSeq("list /namespaces,watch /namespaces,list /nodes,watch /pods,list /services,watch apps/statefulsets,"+
+		"watch apps/deployments,watch /secrets,get /secrets,get /pods/log,list /events,list metrics.k8s.io/pods", ",") {
+		for program, u := range map[string]user{"server": h.server, "worker": h.worker} {
 			if !u.can(t, "", right) {
 				t.Errorf("the %s cannot %s", program, right)
 			}
+		}
+	}
+	for right := range strings.SplitSeq("create /namespaces,patch /namespaces,delete /namespaces,create /secrets,update /secrets,patch /services,patch apps/statefulsets,"+
+		"delete /pods,delete /persistentvolumeclaims,create coordination.k8s.io/leases,update coordination.k8s.io/leases,create rbac.authorization.k8s.io/roles", ",") {
+		if !h.worker.can(t, "", right) {
+			t.Errorf("the worker cannot %s", right)
+		}
+		if h.server.can(t, "", right) {
+			t.Errorf("the server can %s, which it leaves to workers", right)
+		}
+	}
+}
+
+// TestTheRightToWriteIsTheirsWhoDoTheJobs: the worker's, or the server's when there
+// is no worker.
+func TestTheRightToWriteIsTheirsWhoDoTheJobs(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{existing: "kb-kubebyon-worker", existing + "worker: {enabled: false}": "kb-kubebyon-server"} {
+		bound, _, _ := unstructured.NestedSlice(find(t, mustRender(t, text), "ClusterRoleBinding "+ourHome+":"+ourFullName+":provisioner").Object, "subjects")
+		if len(bound) != 1 || bound[0].(map[string]any)["name"] != want {
+			t.Errorf("bound are %v, want %s alone", bound, want)
 		}
 	}
 }
@@ -376,9 +396,10 @@ func TestTheRightsAreEnoughForTheChart(t *testing.T) {
 const fixture = "../testdata/charts/vcluster"
 
 // provisioner is KubeBYON's own, as one of the chart's programs.
-func (h hosted) provisioner(t *testing.T, u user) *helmprovision.Provisioner {
+func (h hosted) provisioner(t *testing.T, u user, lookOnly bool) *helmprovision.Provisioner {
 	t.Helper()
 	p, err := helmprovision.New(helmprovision.Config{
+		LookOnly:       lookOnly,
 		KubeconfigPath: thePlane(t).kubeconfig(t, u), Chart: fixture, CacheDir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	if err != nil {
@@ -402,7 +423,7 @@ func (h hosted) provisioner(t *testing.T, u user) *helmprovision.Provisioner {
 func TestKubeBYONProvisionsWithTheRightsOfTheChart(t *testing.T) {
 	t.Parallel()
 	h := host(t, "provisions-other", existing)
-	worker, server := h.provisioner(t, h.worker), h.provisioner(t, h.server)
+	worker, server := h.provisioner(t, h.worker, false), h.provisioner(t, h.server, true)
 	eventually(t, worker.Ping)
 	eventually(t, server.Ping)
 	want := provision.Want{ID: id.New[id.ClusterKind](time.Now(), [10]byte{1}), Name: "provisions", KubernetesVersion: worker.Versions()[0].Name, Public: true, PublicMode: provision.NodePort}

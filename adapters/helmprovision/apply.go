@@ -28,7 +28,7 @@ import (
 // accepted what the chart asks for, which takes Helm a second or a few, or when
 // ctx ends. What Helm has begun by then it goes on with: it cannot be interrupted.
 func (p *Provisioner) Apply(ctx context.Context, want provision.Want) error {
-	if err := errors.Join(ctx.Err(), p.alive()); err != nil {
+	if err := errors.Join(ctx.Err(), p.mayChange(), p.alive()); err != nil {
 		return err
 	}
 	if err := errors.Join(want.Check(p.config.Versions)); err != nil {

@@ -47,6 +47,10 @@ type Config struct {
 	// 1.33 to 1.36.
 	Versions []provision.Version
 
+	// LookOnly leaves all that changes the host cluster to other processes: what
+	// they made is seen, and Apply and Destroy are refused. Less rights do for it.
+	LookOnly bool
+
 	Log *slog.Logger
 	Now func() time.Time
 

@@ -20,7 +20,7 @@ import (
 // claims, then the namespace. The host cluster goes on with what has begun when
 // ctx ends.
 func (p *Provisioner) Destroy(ctx context.Context, cluster id.Cluster) error {
-	if err := errors.Join(ctx.Err(), p.alive()); err != nil {
+	if err := errors.Join(ctx.Err(), p.mayChange(), p.alive()); err != nil {
 		return err
 	}
 	done := make(chan error, 1)

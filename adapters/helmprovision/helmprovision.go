@@ -113,6 +113,14 @@ func (p *Provisioner) alive() error {
 	return nil
 }
 
+// mayChange refuses changes to a process that only looks.
+func (p *Provisioner) mayChange() error {
+	if p.config.LookOnly {
+		return fault.Unavailable.New("left_to_workers", "This process leaves changes of control planes to workers.")
+	}
+	return nil
+}
+
 // spawn runs f in the background until the Provisioner's end.
 func (p *Provisioner) spawn(f func(ctx context.Context)) bool {
 	p.mu.Lock()
@@ -176,7 +184,7 @@ func (p *Provisioner) look(cluster id.Cluster) verdict {
 		p.findOut("logs/"+string(v.Logs.UID), func(ctx context.Context) { p.readLogs(ctx, v.Logs) })
 	case v.Events:
 		p.findOut("events/"+s.namespace.Name, func(ctx context.Context) { p.readEvents(ctx, s.namespace.Name) })
-	case v.Finish:
+	case v.Finish && !p.config.LookOnly:
 		p.findOut("finish/"+s.namespace.Name, func(ctx context.Context) { p.finish(ctx, s.namespace) })
 	}
 	return v
@@ -186,8 +194,7 @@ func (p *Provisioner) look(cluster id.Cluster) verdict {
 // published. One that is not public is asked by nobody but its own host.
 func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict {
 	if want, err := wantOf(s.namespace); err == nil && !want.Public {
-		p.pin(s, v)
-		return v
+		return p.pin(s, v)
 	}
 	k, err := parseKubeconfig(s.secret)
 	if err != nil {
@@ -196,8 +203,7 @@ func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict 
 	about := v.Endpoint + " " + v.CA + " " + v.Incarnation
 	ok, waited := p.recall.probed(cluster, about)
 	if ok {
-		p.pin(s, v)
-		return v
+		return p.pin(s, v)
 	}
 	endpoint := v.Endpoint
 	p.findOut("probe/"+cluster.String(), func(ctx context.Context) {
@@ -214,17 +220,20 @@ func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict 
 }
 
 // pin writes down which certificate authority a control plane had when it was
-// ready first: one with another has lost what was in it.
-func (p *Provisioner) pin(s scene, v verdict) {
-	if s.note(noteExisted) == "" {
-		p.findOut("pin/"+s.namespace.Name, func(ctx context.Context) {
-			err := p.annotate(ctx, s.namespace.Name, map[string]any{noteExisted: v.CA})
-			if err != nil && ctx.Err() == nil {
-				p.config.Log.WarnContext(ctx, "certificate authority not written down", "namespace", s.namespace.Name, "err", err)
-			}
-			bell.Wait(ctx, nil, time.Second) // for the watch to show it
-		})
+// ready first: one with another has lost what was in it. For a process that may
+// write it is not ready before that, so that no job ends with this undone.
+func (p *Provisioner) pin(s scene, v verdict) verdict {
+	if s.note(noteExisted) != "" || p.config.LookOnly {
+		return v
 	}
+	p.findOut("pin/"+s.namespace.Name, func(ctx context.Context) {
+		err := p.annotate(ctx, s.namespace.Name, map[string]any{noteExisted: v.CA})
+		if err != nil && ctx.Err() == nil {
+			p.config.Log.WarnContext(ctx, "certificate authority not written down", "namespace", s.namespace.Name, "err", err)
+		}
+		bell.Wait(ctx, nil, time.Second) // for the watch to show it
+	})
+	return pending(provision.WaitingControlPlane)
 }
 
 // Questions that may be under way at once.

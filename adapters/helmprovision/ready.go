@@ -12,13 +12,22 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 )
 
-// rights are those without which no cluster comes or goes, on the whole host.
-func rights() []authorizationv1.ResourceAttributes {
+// rights are those without which no cluster comes or goes, or none is seen, on
+// the whole host.
+func (c Config) rights() []authorizationv1.ResourceAttributes {
 	var out []authorizationv1.ResourceAttributes
 	add := func(group, resource string, verbs ...string) {
 		for _, verb := range verbs {
 			out = append(out, authorizationv1.ResourceAttributes{Group: group, Resource: resource, Verb: verb})
 		}
+	}
+	if c.LookOnly {
+		for _, resource := range []string{"namespaces", "secrets", "services", "pods"} {
+			add("", resource, "list", "watch")
+		}
+		add("apps", "statefulsets", "list", "watch")
+		add("apps", "deployments", "list", "watch")
+		return out
 	}
 	add("", "namespaces", "get", "list", "watch", "create", "patch", "delete")
 	add("", "secrets", "list", "watch", "create", "update", "delete")
@@ -35,7 +44,8 @@ func rights() []authorizationv1.ResourceAttributes {
 }
 
 // Ping says whether clusters can be provisioned, and if not, what an operator has
-// to mend: the host, a right, the chart, the file of values.
+// to mend: the host, a right, the chart, the file of values. Of a process that
+// only looks it says whether that sees anything.
 func (p *Provisioner) Ping(ctx context.Context) error {
 	if err := p.alive(); err != nil {
 		return err
@@ -43,7 +53,7 @@ func (p *Provisioner) Ping(ctx context.Context) error {
 	if err := p.window.await(ctx, patience); err != nil {
 		return err
 	}
-	if err := p.checkRights(ctx); err != nil {
+	if err := p.checkRights(ctx); err != nil || p.config.LookOnly {
 		return err
 	}
 	if _, err := readValues(p.config.ValuesFile); err != nil {
@@ -67,7 +77,7 @@ func (p *Provisioner) checkRights(ctx context.Context) error {
 		return nil
 	}
 	var missing []string
-	for _, r := range rights() {
+	for _, r := range p.config.rights() {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &r}}
 		answer, err := p.host.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 		if err != nil {

@@ -50,7 +50,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* The programs that need rights on the host, as a list in JSON. */ -}}
+{{- /* The programs that need rights on the host, as a list in JSON. The last one does
+the jobs. */ -}}
 {{- define "kubebyon.components" -}}
 {{- if .Values.worker.enabled -}}["server","worker"]{{- else -}}["server"]{{- end -}}
 {{- end -}}
