@@ -86,7 +86,7 @@ func (b *hostBox) start(program string) (err error) {
 	defer end.Close()
 	b.lifeline = lifeline
 	b.command = exec.Command(program, "host", "--dir", filepath.Join(b.dir, "host"), "--bind-address", "own",
-		"--light-tenants", "--unsafe-no-fsync", "--no-metrics", "--secret-delay", "100ms", "--lifeline-fd", "3")
+		"--light-tenants", "--unsafe-no-fsync", "--secret-delay", "100ms", "--lifeline-fd", "3")
 	b.command.ExtraFiles = []*os.File{end}
 	out, err := b.command.StdoutPipe()
 	if err != nil {
