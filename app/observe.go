@@ -25,7 +25,7 @@ type Observe struct {
 	Store     func(store.Store) store.Store
 	Provision provision.Around
 	Tenant    tenant.Around
-	Bus       bus.Around
+	Bus       func(bus.Bus) bus.Bus
 }
 
 // about puts o about the backends. What they are besides their ports they stay.
@@ -40,7 +40,7 @@ func (o Observe) about(b backends) backends {
 		b.Tenants = tenant.Intercept(b.Tenants, o.Tenant)
 	}
 	if o.Bus != nil {
-		b.Bus = bus.Intercept(b.Bus, o.Bus)
+		b.Bus = o.Bus(b.Bus)
 	}
 	return b
 }

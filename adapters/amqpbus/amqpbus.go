@@ -58,11 +58,6 @@ type Config struct {
 	Backoff func(n int) time.Duration
 }
 
-// Counts is what a Bus has seen so far.
-type Counts struct {
-	Published, Handled, Retried, Dead, Connected uint64
-}
-
 // Bus is safe for concurrent use. Start and Stop must follow.
 type Bus struct {
 	config  Config
@@ -81,7 +76,10 @@ type Bus struct {
 	published, handled, retried, dead, connected atomic.Uint64
 }
 
-var _ bus.Bus = (*Bus)(nil)
+var (
+	_ bus.Bus     = (*Bus)(nil)
+	_ bus.Counter = (*Bus)(nil)
+)
 
 // New checks the configuration. It does not connect.
 func New(c Config) (*Bus, error) {
@@ -233,9 +231,11 @@ func (b *Bus) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Counts returns the numbers so far, for metrics.
-func (b *Bus) Counts() Counts {
-	return Counts{b.published.Load(), b.handled.Load(), b.retried.Load(), b.dead.Load(), b.connected.Load()}
+// Counts implements bus.Counter.
+func (b *Bus) Counts() bus.Counts {
+	return bus.Counts{
+		Published: b.published.Load(), Handled: b.handled.Load(), Retried: b.retried.Load(), Dead: b.dead.Load(), Connected: b.connected.Load(),
+	}
 }
 
 func (b *Bus) address() string { return net.JoinHostPort(b.uri.Host, itoa(b.uri.Port)) }

@@ -21,6 +21,7 @@ type Metrics struct {
 	work     work
 	backlog  *backlog
 	pools    *pools
+	traffic  *traffic
 }
 
 // New makes a registry of its own, so that an embedder's stays theirs.
@@ -36,8 +37,8 @@ func New(version string) *Metrics {
 		Name: "kubebyon_build_info", Help: "Always 1; the label is the version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.work, m.backlog, m.pools = newWork(m.registry), newBacklog(), newPools()
-	m.registry.MustRegister(m.backlog, m.pools, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, build)
+	m.work, m.backlog, m.pools, m.traffic = newWork(m.registry), newBacklog(), newPools(), newTraffic()
+	m.registry.MustRegister(m.backlog, m.pools, m.traffic, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests, build)
 	return m
 }
 

@@ -7,7 +7,38 @@ import (
 	"time"
 
 	"github.com/kubebyon/kubebyon/adapters/prommetrics"
+	"github.com/kubebyon/kubebyon/ports/bus"
 )
+
+// postOffice is a bus that counts.
+type postOffice struct{ bus.Bus }
+
+func (postOffice) Counts() bus.Counts {
+	return bus.Counts{Published: 1, Handled: 2, Retried: 3, Dead: 4, Connected: 5}
+}
+
+func TestABusThatCountsIsAskedBeforeItIsWrapped(t *testing.T) {
+	t.Parallel()
+	m := prommetrics.New("v9")
+	m.Bus(struct{ bus.Bus }{}) // counts nothing, and nothing is said of it
+	read := func() string {
+		w := httptest.NewRecorder()
+		m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+		return w.Body.String()
+	}
+	if strings.Contains(read(), "kubebyon_bus_messages_total") {
+		t.Error("messages are counted of a bus that counts none")
+	}
+	m.Bus(postOffice{})
+	for _, want := range []string{
+		`kubebyon_bus_messages_total{event="published"} 1`, `kubebyon_bus_messages_total{event="handled"} 2`,
+		`kubebyon_bus_messages_total{event="retried"} 3`, `kubebyon_bus_messages_total{event="dead"} 4`, `kubebyon_bus_connections_total 5`,
+	} {
+		if !strings.Contains(read(), want+"\n") {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+}
 
 func TestRequestsAreCountedByRoute(t *testing.T) {
 	t.Parallel()

@@ -108,8 +108,16 @@ func (m *Metrics) Tenant(ctx context.Context, call string) (context.Context, fun
 	}
 }
 
-// Bus is a bus.Around.
-func (m *Metrics) Bus(ctx context.Context, call string, msgs ...bus.Message) (context.Context, func(error)) {
+// Bus measures b, and asks it what it has counted whenever somebody reads the
+// metrics, if it counts.
+func (m *Metrics) Bus(b bus.Bus) bus.Bus {
+	if c, ok := b.(bus.Counter); ok {
+		m.traffic.watch(c)
+	}
+	return bus.Intercept(b, m.message)
+}
+
+func (m *Metrics) message(ctx context.Context, call string, msgs ...bus.Message) (context.Context, func(error)) {
 	began := time.Now()
 	return ctx, func(err error) {
 		if call == bus.Handling {

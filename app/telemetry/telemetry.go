@@ -82,13 +82,11 @@ func traced(o app.Observe, t *Traces) app.Observe {
 		return t.Store(s)
 	}
 	o.Provision, o.Tenant = both(t.Provision, inner.Provision), both(t.Tenant, inner.Tenant)
-	o.Bus = func(ctx context.Context, call string, msgs ...bus.Message) (context.Context, func(error)) {
-		ctx, end := t.Bus(ctx, call, msgs...)
-		if inner.Bus == nil {
-			return ctx, end
+	o.Bus = func(b bus.Bus) bus.Bus {
+		if inner.Bus != nil {
+			b = inner.Bus(b)
 		}
-		ctx, done := inner.Bus(ctx, call, msgs...)
-		return ctx, func(err error) { done(err); end(err) }
+		return bus.Intercept(b, t.Bus)
 	}
 	return o
 }

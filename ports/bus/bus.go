@@ -42,6 +42,21 @@ type Subscriber interface {
 	Subscribe(ctx context.Context, messageType, group string, concurrency int, h Handler) error
 }
 
+// Counts is what a Bus that is a Counter has seen since it was made.
+type Counts struct {
+	Published uint64 // messages that the broker has accepted
+	Handled   uint64 // messages that a handler has settled
+	Retried   uint64 // messages that a handler failed on, to come again
+	Dead      uint64 // messages that were given up
+	Connected uint64 // connections made to the broker
+}
+
+// Counter is what a Bus may be besides: it counts what passes through it.
+type Counter interface {
+	// Counts does not block, and no number in it ever becomes smaller.
+	Counts() Counts
+}
+
 // Bus is both ends.
 type Bus interface {
 	Publisher

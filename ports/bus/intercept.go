@@ -13,7 +13,8 @@ const (
 )
 
 // Intercept puts around about everything that is published and handled through
-// b. The result can be pinged if b can.
+// b. The result can be pinged if b can; whatever else b is, it has to be asked
+// itself.
 func Intercept(b Bus, around Around) Bus {
 	in := intercepted{b, around}
 	if ping, ok := b.(pinger); ok {
