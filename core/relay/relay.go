@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/ports/bus"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -45,16 +47,21 @@ const (
 	// patience is how long the broker may take: the transaction stays open, and other relays
 	// wait, while it accepts a batch.
 	patience = 10 * time.Second
+	// remind is how often the log is told that messages still do not go out.
+	remind = 5 * time.Minute
 )
 
 // Run publishes until ctx ends.
 func (r *Relay) Run(ctx context.Context) {
+	var trouble trouble
 	for ctx.Err() == nil {
 		rung := r.deps.Bell.C()
 		moved, err := r.Once(ctx)
+		if ctx.Err() == nil {
+			r.tell(ctx, &trouble, moved, err)
+		}
 		switch {
-		case err != nil && ctx.Err() == nil:
-			r.deps.Log.ErrorContext(ctx, "messages not published; trying again", "err", err)
+		case err != nil:
 			bell.Wait(ctx, nil, afterError)
 		case moved < batch:
 			bell.Wait(ctx, rung, idle)
@@ -62,37 +69,96 @@ func (r *Relay) Run(ctx context.Context) {
 	}
 }
 
-// Once publishes one batch and reports how many messages it moved. A crash
-// between publish and remove publishes the batch again.
+// trouble is since when messages do not go out, and when the log was told.
+type trouble struct{ since, told time.Time }
+
+// tell says that messages do not go out: at once, then seldom, and when they do
+// again. That nothing was moved is no sign of it: another relay may have its turn.
+func (r *Relay) tell(ctx context.Context, t *trouble, moved int, err error) {
+	now := r.deps.Now()
+	switch {
+	case err != nil && (t.since.IsZero() || now.Sub(t.told) >= remind):
+		if t.told = now; t.since.IsZero() {
+			t.since = now
+		}
+		r.deps.Log.ErrorContext(ctx, "messages not published; trying again", "since", t.since, "err", err)
+	case err == nil && moved > 0 && !t.since.IsZero():
+		r.deps.Log.InfoContext(ctx, "messages are published again", "since", t.since)
+		*t = trouble{}
+	}
+}
+
+// Once publishes one batch and reports how many messages left the outbox. A crash
+// between publish and remove publishes the batch again. A message that no broker
+// will ever take is dropped with a line in the log: it would keep all others back,
+// and the database decides anyway.
 func (r *Relay) Once(ctx context.Context) (moved int, err error) {
+	var hopeless []refusal
 	err = r.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
 		waiting, err := tx.Outbox().Claim(ctx, batch)
+		moved, hopeless = len(waiting), nil
 		if err != nil || len(waiting) == 0 {
-			moved = 0
 			return err
 		}
-		out := make([]bus.Message, len(waiting))
+		late, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		if hopeless, err = r.publish(late, waiting); err != nil {
+			return fmt.Errorf("publish %d messages: %w", len(waiting), err)
+		}
+		if err := r.markJobs(ctx, tx, without(waiting, hopeless)); err != nil {
+			return err
+		}
 		ids := make([]id.Message, len(waiting))
 		for i, m := range waiting {
-			out[i] = bus.Message{ID: m.ID.String(), Type: m.Type, Key: m.Key, At: m.At, Body: m.Body}
 			ids[i] = m.ID
-		}
-		if err := r.publish(ctx, out); err != nil {
-			return fmt.Errorf("publish %d messages: %w", len(out), err)
-		}
-		moved = len(out)
-		if err := r.markJobs(ctx, tx, waiting); err != nil {
-			return err
 		}
 		return tx.Outbox().Remove(ctx, ids...)
 	})
-	return moved, err
+	if err != nil {
+		return 0, err
+	}
+	for _, h := range hopeless {
+		r.deps.Log.ErrorContext(ctx, "message dropped: it cannot be published", "type", h.message.Type, "message", h.message.ID.String(), "err", h.why)
+	}
+	return moved, nil
 }
 
-func (r *Relay) publish(ctx context.Context, msgs []bus.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	return r.deps.Publisher.Publish(ctx, msgs...)
+// refusal is a message that the broker will never take.
+type refusal struct {
+	message store.OutboxMessage
+	why     error
+}
+
+// publish hands everything to the broker, in order, but for what that refuses for
+// good: halves of halves, until that stands alone.
+func (r *Relay) publish(ctx context.Context, msgs []store.OutboxMessage) ([]refusal, error) {
+	out := make([]bus.Message, len(msgs))
+	for i, m := range msgs {
+		out[i] = bus.Message{ID: m.ID.String(), Type: m.Type, Key: m.Key, At: m.At, Body: m.Body}
+	}
+	err := r.deps.Publisher.Publish(ctx, out...)
+	switch {
+	case !errors.Is(err, fault.Invalid) && !errors.Is(err, fault.TooLarge):
+		return nil, err
+	case len(msgs) == 1:
+		return []refusal{{msgs[0], err}}, nil
+	}
+	first, err := r.publish(ctx, msgs[:len(msgs)/2])
+	if err != nil {
+		return nil, err
+	}
+	second, err := r.publish(ctx, msgs[len(msgs)/2:])
+	return append(first, second...), err
+}
+
+// without returns what was not refused.
+func without(msgs []store.OutboxMessage, hopeless []refusal) (out []store.OutboxMessage) {
+	for _, m := range msgs {
+		if !slices.ContainsFunc(hopeless, func(h refusal) bool { return h.message.ID == m.ID }) {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // markJobs writes on each job when its message went out.

@@ -18,6 +18,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/coretest"
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/relay"
 	"github.com/kubebyon/kubebyon/ports/bus"
@@ -33,12 +34,21 @@ type broker struct {
 	tries int
 	fails error
 	hangs bool
+	never string // the body that it will never take
+
+	leaves int // after so many publishes it is away; 0: it stays
 }
 
 func (b *broker) Publish(ctx context.Context, msgs ...bus.Message) error {
 	b.mu.Lock()
 	b.tries++
 	fails, hangs := b.fails, b.hangs
+	if b.never != "" && fails == nil && slices.ContainsFunc(msgs, func(m bus.Message) bool { return string(m.Body) == b.never }) {
+		fails = fault.TooLarge.New("message_too_large", "A message is too large.")
+	}
+	if b.leaves > 0 && b.tries > b.leaves {
+		fails = fault.Unavailable.New("broker_unavailable", "It is away.")
+	}
 	if fails == nil && !hangs {
 		b.got = append(b.got, msgs...)
 	}
@@ -241,6 +251,87 @@ func TestABrokerThatFailsIsTriedAgainWithoutHasteAndNothingIsLost(t *testing.T) 
 		if got := w.broker.bodies(); !slices.Equal(got, numbered(0, 3)) {
 			t.Errorf("got %v", got)
 		}
+	})
+}
+
+func TestAMessageThatNobodyTakesKeepsNoneBack(t *testing.T) {
+	t.Parallel()
+	for _, at := range []int{0, 57, 99, 249} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			all := numbered(0, 250)
+			w.broker.never = all[at]
+			w.write(t, all...)
+			began := time.Now()
+			stop := w.run(t, w.store)
+			synctest.Wait()
+			if got := w.broker.bodies(); !slices.Equal(got, slices.Delete(all, at, at+1)) || time.Since(began) != 0 {
+				t.Errorf("without number %d, after %v: %v", at, time.Since(began), got)
+			}
+			time.Sleep(time.Minute)
+			stop()
+			said := w.log.String()
+			if n := strings.Count(said, "message dropped"); n != 1 || !strings.Contains(said, "test.v1") || !strings.Contains(said, "msg_") || strings.Contains(said, "not published") {
+				t.Errorf("the log says %d times that it is dropped:\n%s", n, said)
+			}
+			if left, err := w.relay(t, w.store).Once(t.Context()); left != 0 || err != nil {
+				t.Errorf("%d are left, %v", left, err)
+			}
+		})
+	}
+}
+
+// A broker that is away takes nobody's message for one that it never takes.
+func TestABrokerThatGoesWhileItIsLookedForKeepsEverything(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.broker.never = "2"
+		w.write(t, numbered(0, 4)...)
+		w.broker.leaves = 2 // after two publishes
+		if moved, err := w.relay(t, w.store).Once(t.Context()); moved != 0 || !errors.Is(err, fault.Unavailable) {
+			t.Fatalf("moved %d, %v", moved, err)
+		}
+		w.broker.leaves = 0
+		if moved, err := w.relay(t, w.store).Once(t.Context()); moved != 4 || err != nil {
+			t.Fatalf("moved %d, %v", moved, err)
+		}
+		if got := w.broker.bodies(); !slices.Equal(got, []string{"0", "1", "0", "1", "3"}) || strings.Count(w.log.String(), "message dropped") != 1 {
+			t.Errorf("got %v; logged %s", got, w.log)
+		}
+	})
+}
+
+func TestTheLogIsToldOfABrokerThatIsAwayAtOnceThenSeldomAndWhenItIsBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.broker.set(errors.New("refused"), false)
+		w.write(t, "x")
+		w.run(t, w.store)
+		count := func(away, back int) {
+			t.Helper()
+			synctest.Wait()
+			said := w.log.String()
+			if a, b := strings.Count(said, "messages not published"), strings.Count(said, "messages are published again"); a != away || b != back {
+				t.Errorf("the log says %d times that it is away and %d times that it is back, want %d and %d:\n%s", a, b, away, back, said)
+			}
+		}
+		count(1, 0)
+		time.Sleep(4 * time.Minute)
+		count(1, 0)
+		time.Sleep(time.Hour)
+		count(13, 0)
+		w.broker.set(nil, false)
+		time.Sleep(time.Minute)
+		count(13, 1)
+		w.write(t, "y")
+		time.Sleep(time.Minute)
+		count(13, 1)
+		w.broker.set(errors.New("refused"), false)
+		w.write(t, "z")
+		time.Sleep(10 * time.Second)
+		count(14, 1)
 	})
 }
 

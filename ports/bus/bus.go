@@ -24,7 +24,8 @@ type Message struct {
 type Publisher interface {
 	// Publish returns nil only once the broker has accepted every message. On
 	// error the caller publishes all of them again, so accepting some is
-	// allowed. It obeys ctx.
+	// allowed. It fails with fault.Invalid or fault.TooLarge when there is a
+	// message among them that it will never take. It obeys ctx.
 	Publish(ctx context.Context, msgs ...Message) error
 }
 
