@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,8 +55,7 @@ func checkAccess(w provision.Want) error {
 	switch w.PublicMode {
 	case provision.NodePort, provision.LoadBalancer:
 	case provision.Ingress:
-		_, err := netip.ParseAddr(w.Host)
-		c.That(w.Host != "" && err != nil, "control_plane_host", "must be a DNS name that leads to the host cluster's ingress when public_access_mode is ingress")
+		c.That(w.HasIngressName(), "control_plane_host", "must be a DNS name that leads to the host cluster's ingress when public_access_mode is ingress")
 	default:
 		c.That(false, "public_access_mode", "must be nodeport, loadbalancer or ingress")
 	}

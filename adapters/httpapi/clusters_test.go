@@ -232,7 +232,7 @@ func TestUpdateAndDelete(t *testing.T) {
 		t.Errorf("got %s", r.Body)
 	}
 	w.unchanged(func() {
-		for _, body := range []any{nil, `{"name":"other"}`, `{"kubernetes_version":"v1.35.0"}`, `{"public_access_mode":"tunnel"}`} {
+		for _, body := range []any{nil, `{"name":"other"}`, `{"kubernetes_version":"v1.35.0"}`, `{"public_access_mode":"tunnel"}`, `{"public_access_mode":"ingress","control_plane_host":"203.0.113.10"}`, `{"public_access_mode":"ingress","control_plane_host":""}`} {
 			ada.do("PUT", path, body).want(400, "validation_failed")
 		}
 		ada.do("PUT", path, `{"control_plane_host":null}`).want(200, "") // null is left out, and what is left out stays

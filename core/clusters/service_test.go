@@ -178,31 +178,35 @@ func TestARefusedCreateChangesNothing(t *testing.T) {
 		code, location string
 		r              clusters.Request
 	}{
-		"no name":              {"validation_failed", "body.name", clusters.Request{}},
-		"blank name":           {"validation_failed", "body.name", clusters.Request{Name: " \t"}},
-		"long name":            {"validation_failed", "body.name", clusters.Request{Name: strings.Repeat("é", 64), VclusterName: "a"}},
-		"control in name":      {"validation_failed", "body.name", clusters.Request{Name: "a\x1bb"}},
-		"NUL in name":          {"validation_failed", "body.name", clusters.Request{Name: "a\x00b"}},
-		"broken UTF-8":         {"validation_failed", "body.name", clusters.Request{Name: "a\xff"}},
-		"no label in the name": {"validation_failed", "body.vcluster_name", clusters.Request{Name: "日本語"}},
-		"upper case label":     {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "Abc"}},
-		"label with a dot":     {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "a.b"}},
-		"label with a newline": {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "ab\n"}},
-		"label with a dash":    {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "-a"}},
-		"long label":           {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: strings.Repeat("a", 41)}},
-		"the host's label":     {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "kube-system"}},
-		"the host's name":      {"validation_failed", "body.name", clusters.Request{Name: "Default"}},
-		"unknown version":      {"validation_failed", "body.kubernetes_version", clusters.Request{Name: "a", KubernetesVersion: "1.99"}},
-		"version with space":   {"validation_failed", "body.kubernetes_version", clusters.Request{Name: "a", KubernetesVersion: " v1.36.3"}},
-		"other namespace":      {"namespace_mismatch", "body.namespace", clusters.Request{Name: "a", Namespace: "b"}},
-		"name taken":           {"name_taken", "", clusters.Request{Name: "Taken"}},
-		"label taken":          {"name_taken", "", clusters.Request{Name: "a", VclusterName: "taken"}},
-		"no cpu":               {"validation_failed", "body.workload_cpu_limit_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadCPULimitMilli: new(int64(0))}}},
-		"negative memory":      {"validation_failed", "body.workload_memory_limit_mib", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadMemoryLimitMiB: new(int64(-1))}}},
-		"huge cpu":             {"validation_failed", "body.control_plane_cpu_request_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneCPURequestMilli: new(int64(1) << 62)}}},
-		"huge memory":          {"validation_failed", "body.control_plane_memory_request_mib", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneMemoryRequestMiB: new(int64(1) << 62)}}},
-		"unknown mode":         {"validation_failed", "body.public_access_mode", clusters.Request{Name: "a", Settings: clusters.Settings{PublicAccessMode: new("NodePort")}}},
-		"host with a port":     {"validation_failed", "body.control_plane_host", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneHost: new("a.example:6443")}}},
+		"no name":                {"validation_failed", "body.name", clusters.Request{}},
+		"blank name":             {"validation_failed", "body.name", clusters.Request{Name: " \t"}},
+		"long name":              {"validation_failed", "body.name", clusters.Request{Name: strings.Repeat("é", 64), VclusterName: "a"}},
+		"control in name":        {"validation_failed", "body.name", clusters.Request{Name: "a\x1bb"}},
+		"NUL in name":            {"validation_failed", "body.name", clusters.Request{Name: "a\x00b"}},
+		"broken UTF-8":           {"validation_failed", "body.name", clusters.Request{Name: "a\xff"}},
+		"no label in the name":   {"validation_failed", "body.vcluster_name", clusters.Request{Name: "日本語"}},
+		"upper case label":       {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "Abc"}},
+		"label with a dot":       {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "a.b"}},
+		"label with a newline":   {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "ab\n"}},
+		"label with a dash":      {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "-a"}},
+		"long label":             {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: strings.Repeat("a", 41)}},
+		"the host's label":       {"validation_failed", "body.vcluster_name", clusters.Request{Name: "a", VclusterName: "kube-system"}},
+		"the host's name":        {"validation_failed", "body.name", clusters.Request{Name: "Default"}},
+		"ingress without a host": {"validation_failed", "body.control_plane_host", clusters.Request{Name: "a", Settings: clusters.Settings{PublicAccessMode: new("ingress")}}},
+		"ingress at an address": {"validation_failed", "body.control_plane_host", clusters.Request{Name: "a", Settings: clusters.Settings{
+			PublicAccessMode: new("ingress"), ControlPlaneHost: new("203.0.113.10"),
+		}}},
+		"unknown version":    {"validation_failed", "body.kubernetes_version", clusters.Request{Name: "a", KubernetesVersion: "1.99"}},
+		"version with space": {"validation_failed", "body.kubernetes_version", clusters.Request{Name: "a", KubernetesVersion: " v1.36.3"}},
+		"other namespace":    {"namespace_mismatch", "body.namespace", clusters.Request{Name: "a", Namespace: "b"}},
+		"name taken":         {"name_taken", "", clusters.Request{Name: "Taken"}},
+		"label taken":        {"name_taken", "", clusters.Request{Name: "a", VclusterName: "taken"}},
+		"no cpu":             {"validation_failed", "body.workload_cpu_limit_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadCPULimitMilli: new(int64(0))}}},
+		"negative memory":    {"validation_failed", "body.workload_memory_limit_mib", clusters.Request{Name: "a", Settings: clusters.Settings{WorkloadMemoryLimitMiB: new(int64(-1))}}},
+		"huge cpu":           {"validation_failed", "body.control_plane_cpu_request_milli_cores", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneCPURequestMilli: new(int64(1) << 62)}}},
+		"huge memory":        {"validation_failed", "body.control_plane_memory_request_mib", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneMemoryRequestMiB: new(int64(1) << 62)}}},
+		"unknown mode":       {"validation_failed", "body.public_access_mode", clusters.Request{Name: "a", Settings: clusters.Settings{PublicAccessMode: new("NodePort")}}},
+		"host with a port":   {"validation_failed", "body.control_plane_host", clusters.Request{Name: "a", Settings: clusters.Settings{ControlPlaneHost: new("a.example:6443")}}},
 	} {
 		w.refuses(t, name, c.code, func() error {
 			made, err := w.Create(w.ctx, c.r)
@@ -445,7 +449,8 @@ func TestARefusedUpdateChangesNothing(t *testing.T) {
 	c := w.create(t, "demo")
 	for name, s := range map[string]clusters.Settings{
 		"no cpu": {ControlPlaneCPURequestMilli: new(int64(0))}, "bad mode": {PublicAccessMode: new("")}, "bad host": {ControlPlaneHost: new("a b")},
-		"good and bad": {ControlPlaneHost: new("b.example"), WorkloadMemoryLimitMiB: new(int64(0))},
+		"ingress without a name": {PublicAccessMode: new("ingress")},
+		"good and bad":           {ControlPlaneHost: new("b.example"), WorkloadMemoryLimitMiB: new(int64(0))},
 	} {
 		w.refuses(t, name, "validation_failed", func() error { _, err := w.Update(w.ctx, c.ID, s); return err })
 	}

@@ -189,6 +189,7 @@ func (c *Cluster) set(check *fault.Check, s Settings) {
 	if s.ManagedIngressEnabled != nil {
 		c.rec.ManagedIngressEnabled = *s.ManagedIngressEnabled
 	}
+	check.That(c.Want().HasIngressName(), "body.control_plane_host", "must be a DNS name when public_access_mode is ingress: one that leads to the ingress")
 }
 
 // moveTo changes the host and keeps the old one valid for nodes that joined

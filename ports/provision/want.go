@@ -22,6 +22,16 @@ func (w Want) Check(offered []Version) error {
 	return c.Err()
 }
 
+// HasIngressName says whether an Ingress, if one is wanted, can tell the control
+// plane from others, which takes a DNS name: an address leads to all of them.
+func (w Want) HasIngressName() bool {
+	if !w.Public || w.PublicMode != Ingress {
+		return true
+	}
+	_, err := netip.ParseAddr(w.Host)
+	return w.Host != "" && err != nil
+}
+
 var (
 	label   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)                                   //nolint:gochecknoglobals // a constant
 	dnsName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`) //nolint:gochecknoglobals // a constant

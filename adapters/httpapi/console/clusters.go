@@ -16,7 +16,7 @@ import (
 
 // ClusterSettings are what may be set at any time of a cluster's life.
 type ClusterSettings struct {
-	ControlPlaneHost             *string `json:"control_plane_host,omitempty" doc:"IP address or DNS name under which the control plane is reached. Empty: the backend's own." example:"203.0.113.10"`
+	ControlPlaneHost             *string `json:"control_plane_host,omitempty" doc:"IP address or DNS name under which the control plane is reached. Empty: the backend's own. With public_access_mode ingress a DNS name is needed." example:"203.0.113.10"`
 	WorkloadCPULimitMilliCores   *int64  `json:"workload_cpu_limit_milli_cores,omitempty" minimum:"1" maximum:"10000000" doc:"At first 2000." example:"2000"`
 	WorkloadMemoryLimitMiB       *int64  `json:"workload_memory_limit_mib,omitempty" minimum:"1" maximum:"100000000" doc:"At first 4096." example:"4096"`
 	ControlPlaneCPURequestMilli  *int64  `json:"control_plane_cpu_request_milli_cores,omitempty" minimum:"1" maximum:"10000000" doc:"At first 100." example:"100"`
