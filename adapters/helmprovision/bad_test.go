@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -171,6 +172,54 @@ func TestTheMissingRightIsNamed(t *testing.T) {
 	}
 	refused(t, p.Ping(t.Context()), fault.Unavailable, "host_forbidden", "create namespaces")
 	refused(t, p.Apply(t.Context(), wanted(t, p)), fault.Unavailable, "host_forbidden", "lacks the right to create namespaces at the cluster scope")
+}
+
+// TestRightsThatCannotBeGrantedAreNamed: an operator's values may make the chart's
+// Role hold what the account does not.
+func TestRightsThatCannotBeGrantedAreNamed(t *testing.T) {
+	t.Parallel()
+	b := hosted(t)
+	file, _, _ := account(t, b, []rbacv1.PolicyRule{
+		look("rbac.authorization.k8s.io", "roles", "create"), look("", "pods", "get"),
+	})
+	h, err := openHost(file, 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.close)
+	for says, rules := range map[string][]rbacv1.PolicyRule{
+		"hold: get, list storageclasses.storage.k8s.io. Give its account these rights; rbac.extraRules": {look("", "pods", "get"), look("storage.k8s.io", "storageclasses", "get list")},
+		"get pods/log; get statefulsets.apps. Give":                                                     {look("", "pods/log", "get"), look("apps", "statefulsets", "get")},
+	} {
+		_, err = h.client.RbacV1().Roles("default").Create(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "x"}, Rules: rules}, metav1.CreateOptions{})
+		refused(t, told(err, "install the chart"), fault.Unavailable, "host_forbidden", says)
+		refused(t, told(errors.New(fmt.Sprint(err)), "install the chart"), fault.Unavailable, "host_forbidden", says) // Helm passes on the text
+	}
+}
+
+func TestWhatIsWaitedForFitsIntoAnAttempt(t *testing.T) {
+	t.Parallel()
+	for attempt, want := range map[time.Duration][3]time.Duration{
+		0: {2 * time.Minute, 2 * time.Minute, 4 * time.Minute}, time.Hour: {2 * time.Minute, 2 * time.Minute, 4 * time.Minute},
+		time.Minute: {24 * time.Second, 24 * time.Second, 48 * time.Second},
+	} {
+		c := bare(t)
+		c.AttemptDeadline, c.PublishTimeout, c.StuckTimeout, c.DeleteDeadline = attempt, 0, 0, 0
+		c, err := c.withDefaults()
+		if got := [3]time.Duration{c.PublishTimeout, c.StuckTimeout, c.DeleteDeadline}; err != nil || got != want {
+			t.Errorf("an attempt of %v: %v, %v", attempt, got, err)
+		}
+	}
+	for name, set := range map[string]func(*Config){
+		"publish": func(c *Config) { c.PublishTimeout = 5 * time.Minute }, "stuck": func(c *Config) { c.StuckTimeout = 6 * time.Minute },
+		"delete": func(c *Config) { c.DeleteDeadline = time.Minute; c.AttemptDeadline = time.Minute },
+	} {
+		c := bare(t)
+		set(&c)
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), "KUBEBYON_JOB_DEADLINE_SECONDS") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // eventually tries until an error has a code.

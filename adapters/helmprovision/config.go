@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -56,9 +57,15 @@ type Config struct {
 
 	MaxOperations  int           // of Helm at once; 0: 4
 	RequestTimeout time.Duration // for one request to the host cluster; 0: 20 s
-	PublishTimeout time.Duration // until one that runs, but does not answer where it is published, counts as failed; 0: 2 min
-	StuckTimeout   time.Duration // until one whose pod cannot start counts as failed; 0: 2 min
-	DeleteDeadline time.Duration // for a removal; 0: 4 min
+
+	// AttemptDeadline is after how long whoever asked for a control plane, or for
+	// its end, gives up waiting; 0: 5 min. The reason why it does not come is to be
+	// known before, so that the next three are less: by default as much as is
+	// named, or less when this is short.
+	AttemptDeadline time.Duration
+	PublishTimeout  time.Duration // until one that runs, but does not answer where it is published, counts as failed; 0: 2 min
+	StuckTimeout    time.Duration // until one whose pod cannot start counts as failed; 0: 2 min
+	DeleteDeadline  time.Duration // for a removal; 0: 4 min
 
 	// Dial reaches published endpoints to look whether they answer; nil: by TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -86,11 +93,21 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.MaxOperations = cmp.Or(max(c.MaxOperations, 0), 4)
 	c.RequestTimeout = cmp.Or(max(c.RequestTimeout, 0), 20*time.Second)
-	c.PublishTimeout = cmp.Or(max(c.PublishTimeout, 0), 2*time.Minute)
-	c.StuckTimeout = cmp.Or(max(c.StuckTimeout, 0), 2*time.Minute)
-	c.DeleteDeadline = cmp.Or(max(c.DeleteDeadline, 0), 4*time.Minute)
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext
+	}
+	return c.withDeadlines()
+}
+
+// withDeadlines fits what is waited for into the time of an attempt.
+func (c Config) withDeadlines() (Config, error) {
+	c.AttemptDeadline = cmp.Or(max(c.AttemptDeadline, 0), 5*time.Minute)
+	fifth := c.AttemptDeadline / 5
+	c.PublishTimeout = cmp.Or(max(c.PublishTimeout, 0), min(2*time.Minute, 2*fifth))
+	c.StuckTimeout = cmp.Or(max(c.StuckTimeout, 0), min(2*time.Minute, 2*fifth))
+	c.DeleteDeadline = cmp.Or(max(c.DeleteDeadline, 0), min(4*time.Minute, 4*fifth))
+	if longest := max(c.PublishTimeout, c.StuckTimeout, c.DeleteDeadline); longest >= c.AttemptDeadline {
+		return c, fmt.Errorf("helmprovision: PublishTimeout, StuckTimeout and DeleteDeadline must be shorter than the %v of an attempt (KUBEBYON_JOB_DEADLINE_SECONDS), but one is %v", c.AttemptDeadline, longest)
 	}
 	return c, nil
 }

@@ -79,7 +79,7 @@ func rightFault(err error, doing string) *fault.Error {
 	}
 	switch {
 	case strings.Contains(said, surplus):
-		return fault.Unavailable.New("host_forbidden", "KubeBYON could not %s: on the host cluster it may not grant the rights that the chart's roles hold. Give its account the right to escalate roles, or those rights.", doing)
+		return fault.Unavailable.New("host_forbidden", "KubeBYON could not %s: the chart's roles hold rights that its account on the host cluster lacks, and nobody may grant what he does not hold: %s. Give its account these rights; rbac.extraRules of KubeBYON's Helm chart does so.", doing, lacking(said))
 	case strings.Contains(said, "exceeded quota"):
 		return fault.Unavailable.New("host_quota", "KubeBYON could not %s: a quota of the host cluster is used up.", doing)
 	case apierrors.IsUnauthorized(err):
@@ -88,6 +88,31 @@ func rightFault(err error, doing string) *fault.Error {
 		return fault.Unavailable.New("host_forbidden", "KubeBYON could not %s: the host cluster forbids it: %s.", doing, clause(statusOf(err)))
 	}
 	return nil
+}
+
+// compactRule is how Kubernetes writes a rule into a refusal.
+var compactRule = regexp.MustCompile(`APIGroups:\[([^\]]*)\](?:, Resources:\[([^\]]*)\])?(?:, ResourceNames:\[[^\]]*\])?, Verbs:\[([^\]]*)\]`) //nolint:gochecknoglobals // a constant
+
+// lacking lists the rights that a refusal to grant names.
+func lacking(said string) string {
+	words := func(list string) []string { return strings.Fields(strings.ReplaceAll(list, `"`, " ")) }
+	var out []string
+	for _, rule := range compactRule.FindAllStringSubmatch(said, -1) {
+		groups := words(rule[1])
+		if len(groups) == 0 { // the core group has no name
+			groups = []string{""}
+		}
+		for _, resource := range words(rule[2]) {
+			for _, group := range groups {
+				out = append(out, right(strings.Join(words(rule[3]), ", "), resource, group))
+			}
+		}
+	}
+	if len(out) == 0 {
+		_, rules, _ := strings.Cut(said, surplus)
+		return clause(strings.TrimLeft(rules, ": \n"))
+	}
+	return clause(strings.Join(out, "; "))
 }
 
 // right names one, as in "create namespaces" or "patch deployments.apps".

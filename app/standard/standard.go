@@ -55,10 +55,11 @@ type Config struct {
 	AMQPQuorum  bool        // queues that a cluster of brokers replicates
 	// SecretKey is the same for all processes on one database. Empty: with SQLite,
 	// a key file beside the database, made if it is not there.
-	SecretKey secret.Text
-	Host      Host // its Log and Now are set here
-	Log       *slog.Logger
-	Now       func() time.Time
+	SecretKey   secret.Text
+	Host        Host          // its Log, Now and AttemptDeadline are set here
+	JobDeadline time.Duration // that of the app.Config; 0: its default
+	Log         *slog.Logger
+	Now         func() time.Time
 }
 
 var (
@@ -149,7 +150,7 @@ func (c Config) bus() amqpbus.Config {
 
 func (c Config) host() helmprovision.Config {
 	conf := c.Host
-	conf.Log, conf.Now = c.Log.With("part", "host"), c.Now
+	conf.Log, conf.Now, conf.AttemptDeadline = c.Log.With("part", "host"), c.Now, c.JobDeadline
 	return conf
 }
 

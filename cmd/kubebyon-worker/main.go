@@ -76,6 +76,7 @@ func (o *options) run(ctx context.Context) (err error) {
 	log := process.Logger(&o.log)
 	name := process.Name()
 	where := o.backends.Config(name, log)
+	where.JobDeadline = o.jobs.Deadline()
 	if err := where.Check(); err != nil {
 		return err
 	}

@@ -63,6 +63,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	log := process.Logger(&o.log)
 	name := process.Name()
 	where := o.backends.Config(name, log)
+	where.JobDeadline = o.jobs.Deadline()
 	where.Host.LookOnly = o.backends.HasBroker() // what workers do needs rights that a server then does without
 	if err := where.Check(); err != nil {
 		return err

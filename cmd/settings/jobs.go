@@ -24,8 +24,11 @@ func (j *Jobs) RegisterQuota(fs *pflag.FlagSet) {
 	Count(fs, &j.perUser, "max-clusters-per-user", 50, "how many clusters a user may have; admins have no limit")
 }
 
+// Deadline is how long one try may take.
+func (j *Jobs) Deadline() time.Duration { return time.Duration(j.deadline) * time.Second }
+
 // Apply sets them.
 func (j *Jobs) Apply(c *app.Config) {
 	c.WorkerConcurrency, c.JobMaxAttempts, c.MaxClustersPerUser = j.concurrency, j.attempts, j.perUser
-	c.JobLease, c.JobDeadline = time.Duration(j.lease)*time.Second, time.Duration(j.deadline)*time.Second
+	c.JobLease, c.JobDeadline = time.Duration(j.lease)*time.Second, j.Deadline()
 }
