@@ -188,11 +188,13 @@ func explainChannel(err error) error {
 	switch {
 	case is && refused.Code == amqp.PreconditionFailed && strings.Contains(refused.Reason, "message size"):
 		return fault.TooLarge.New("message_too_large", "A message is larger than RabbitMQ takes.").Because(err)
-	case is && (refused.Code == amqp.PreconditionFailed || refused.Code == amqp.NotAllowed):
+	case is && refused.Code == amqp.PreconditionFailed && strings.Contains(refused.Reason, "inequivalent arg"):
 		return fault.Conflict.New("broker_declared_otherwise", "A queue or an exchange of the bus is in RabbitMQ with other properties: remove it there, or choose another prefix.").Because(err)
 	case is && refused.Code == amqp.AccessRefused:
 		return fault.Unavailable.New("broker_refused_permission", "RabbitMQ does not let this user configure, write and read what the bus needs: give it these permissions.").Because(err)
 	}
+	// Other failed preconditions pass: an acknowledgement that took too long, a
+	// queue that is just being deleted.
 	return fault.Unavailable.New("broker_unavailable", "RabbitMQ does not answer; messages wait until it does.").Because(err)
 }
 

@@ -397,6 +397,29 @@ func TestAQueueOfSomebodyElseIsSaid(t *testing.T) {
 	wantFault(t, other.Publish(t.Context(), msg("1")), fault.Conflict, "broker_declared_otherwise")
 }
 
+// TestWhatPassesIsNotBlamedOnTheQueues: RabbitMQ has one code for much. Nobody is
+// told to remove a queue over an acknowledgement.
+func TestWhatPassesIsNotBlamedOnTheQueues(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, standard(t), Config{})
+	admin(t, w.at, func(ch *amqp.Channel) error {
+		closed := ch.NotifyClose(make(chan *amqp.Error, 1))
+		if err := ch.Ack(99, false); err != nil {
+			return err
+		}
+		select {
+		case refused := <-closed:
+			if refused == nil || refused.Code != amqp.PreconditionFailed {
+				t.Errorf("RabbitMQ says %v", refused)
+			}
+			wantFault(t, explainChannel(refused), fault.Unavailable, "broker_unavailable")
+		case <-time.After(time.Minute):
+			t.Error("RabbitMQ takes any acknowledgement")
+		}
+		return nil
+	})
+}
+
 func TestWhatTheBrokerCannotCarryIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, standard(t), Config{})
