@@ -62,6 +62,7 @@ type Config struct {
 	Program     string // that runs a plane: kubebyon-localplane
 	Dir         string
 	MaxStarting int                       // planes that start at the same time
+	Patience    time.Duration             // until one that starts counts as failed; 0: 2 min
 	Pause       func(n int) time.Duration // before the nth restart
 	Changed     func(Name)                // is called with no lock held
 	Now         func() time.Time
@@ -89,6 +90,9 @@ type tenant struct {
 
 // New takes over the directories that are there.
 func New(c Config) *Tenants {
+	if c.Patience <= 0 {
+		c.Patience = 2 * time.Minute
+	}
 	return &Tenants{config: c, starting: make(chan struct{}, max(c.MaxStarting, 1)), all: map[Name]*tenant{}}
 }
 
@@ -274,11 +278,16 @@ func (t *Tenants) runOnce(ctx context.Context, one *tenant, want Want) string {
 	}
 	t.set(one, State{Phase: Starting, PID: c.cmd.Process.Pid, Want: want})
 	t.config.Changed(one.name)
-	ready := c.ready
+	ready, late := c.ready, time.NewTimer(t.config.Patience)
+	defer late.Stop()
 	for {
 		select {
+		case <-late.C:
+			c.stop()
+			return fmt.Sprintf("The control plane was not ready within %v. See %s.", t.config.Patience, filepath.Join(t.Dir(one.name), "plane.log"))
 		case <-ready:
 			ready = nil
+			late.Stop()
 			place()
 			t.set(one, State{Phase: Ready, PID: c.cmd.Process.Pid, Address: one.listener.Addr().String(), Want: want})
 			t.config.Changed(one.name)

@@ -4,15 +4,17 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
 
-// A program in the place of a plane: ready at once, or ending at once where its directory has a
-// file of that name.
+// A program in the place of a plane: ready at once, or ending at once or never getting ready where
+// its directory has a file of that name.
 const program = `#!/bin/sh
 while [ $# -gt 0 ]; do case $1 in --dir) dir=$2;; esac; shift; done
 if [ -e "$dir/broken" ]; then echo '{"stage":"failed","reason":"The disk is full."}'; exit 1; fi
+if [ -e "$dir/stuck" ]; then trap 'exit 0' TERM; while read -r _ <&3; do :; done; exit 0; fi
 echo '{"stage":"ready"}'
 echo started >>"$dir/starts"
 trap 'exit 0' TERM
@@ -25,7 +27,9 @@ type world struct {
 	news chan Name
 }
 
-func newWorld(t *testing.T) world {
+func newWorld(t *testing.T) world { return impatient(t, 0) }
+
+func impatient(t *testing.T, patience time.Duration) world {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "program")
@@ -34,7 +38,7 @@ func newWorld(t *testing.T) world {
 	}
 	w := world{dir: filepath.Join(dir, "tenants"), news: make(chan Name, 100)}
 	w.Tenants = New(Config{
-		Program: path, Dir: w.dir, MaxStarting: 1, Now: time.Now,
+		Program: path, Dir: w.dir, MaxStarting: 1, Patience: patience, Now: time.Now,
 		Pause:   func(int) time.Duration { return 10 * time.Millisecond },
 		Changed: func(n Name) { w.news <- n },
 	})
@@ -157,4 +161,27 @@ func TestAPlaneThatWaitsIsLetGoAtOnce(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(w.Dir(name), "starts")); err == nil {
 		t.Error("it was started")
 	}
+}
+
+// TestAPlaneThatNeverGetsReadyIsEnded: others wait for its place.
+func TestAPlaneThatNeverGetsReadyIsEnded(t *testing.T) {
+	t.Parallel()
+	w, name := impatient(t, 300*time.Millisecond), Name{"ns", "acme"}
+	ctx := held(t, w)
+	stuck := filepath.Join(w.Dir(name), "stuck")
+	if err := os.MkdirAll(w.Dir(name), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stuck, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Hold(ctx, name, "a", Want{}); err != nil {
+		t.Fatal(err)
+	}
+	failed := w.await(t, name, func(s State) bool { return s.Phase == Failed && s.Restarts >= 2 })
+	if !strings.Contains(failed.Reason, "not ready within 300ms") || failed.PID != 0 {
+		t.Errorf("failed: %+v", failed)
+	}
+	w.LetGo(name, "a")
+	w.await(t, name, in(Stopped))
 }
