@@ -228,6 +228,51 @@ func TestTheComposeFileRefersToWhatIsThere(t *testing.T) {
 	}
 }
 
+// TestNoPasswordIsMadeOfNothing: what is there is kept, an empty one too.
+func TestNoPasswordIsMadeOfNothing(t *testing.T) {
+	t.Parallel()
+	for name, openssl := range map[string]string{
+		"is not there": "", "gives nothing": "#!/bin/sh\n", "fails": "#!/bin/sh\nexit 1\n",
+		"fails for RabbitMQ": "#!/bin/sh\n[ -e \"$KUBEBYON_SECRETS_DIR/database-url\" ] || echo something\n",
+	} {
+		t.Run("openssl "+name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for _, tool := range []string{"cat", "chmod", "dirname", "mkdir", "mv", "rm", "sed"} {
+				path, err := exec.LookPath(tool)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Symlink(path, filepath.Join(dir, tool)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if openssl != "" {
+				if err := os.WriteFile(filepath.Join(dir, "openssl"), []byte(openssl), 0o700); err != nil { //nolint:gosec // it is run
+					t.Fatal(err)
+				}
+			}
+			secrets := filepath.Join(dir, "secrets")
+			cmd := exec.CommandContext(t.Context(), "./make-secrets.sh", "image_test.go")
+			cmd.Env = []string{"PATH=" + dir, "KUBEBYON_SECRETS_DIR=" + secrets}
+			said, err := cmd.CombinedOutput()
+			if err == nil || !strings.Contains(string(said), "openssl") {
+				t.Errorf("the script says %q, %v", said, err)
+			}
+			for _, secret := range []string{"rabbitmq.conf", "amqp-url", "kubeconfig"} {
+				if _, err := os.Stat(filepath.Join(secrets, secret)); err == nil {
+					t.Errorf("%s was made", secret)
+				}
+			}
+			for _, secret := range []string{"postgres-password", "admin-password", "secret-key"} {
+				if text, err := os.ReadFile(filepath.Join(secrets, secret)); err == nil && len(text) == 0 {
+					t.Errorf("%s is empty", secret)
+				}
+			}
+		})
+	}
+}
+
 // TestTheSecretsOfTheComposeFileAreMadeOnce runs the script as people do.
 func TestTheSecretsOfTheComposeFileAreMadeOnce(t *testing.T) {
 	t.Parallel()
