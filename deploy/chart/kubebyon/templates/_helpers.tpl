@@ -50,8 +50,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* The programs that need rights on the host, as a list in JSON. The last one does
-the jobs. */ -}}
+{{- /* The program that does the jobs. */ -}}
+{{- define "kubebyon.jobsComponent" -}}
+{{- if .Values.worker.enabled -}}worker{{- else -}}server{{- end -}}
+{{- end -}}
+
+{{- /* The programs that need rights on the host, as a list in JSON. */ -}}
 {{- define "kubebyon.components" -}}
 {{- if .Values.worker.enabled -}}["server","worker"]{{- else -}}["server"]{{- end -}}
 {{- end -}}
