@@ -6,6 +6,7 @@ package deploy_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -248,10 +249,10 @@ func TestAnUnknownValueIsRefused(t *testing.T) {
 // describe and in every child process.
 func TestSecretsReachThePodsAsFilesOnly(t *testing.T) {
 	t.Parallel()
-	all := mustRender(t, inline)
+	all := mustRender(t, inline+"vcluster: {values: {registry: {password: registry-pw}}}")
 	for _, u := range all {
 		text, _ := json.Marshal(u.Object)
-		for _, password := range []string{"database-pw", "broker-pw", "key-of-32-bytes", "first-pw"} {
+		for _, password := range []string{"database-pw", "broker-pw", "key-of-32-bytes", "first-pw", "registry-pw"} {
 			if bytes.Contains(text, []byte(password)) {
 				t.Errorf("%s shows %s", title(u), password)
 			}
@@ -290,6 +291,45 @@ func files(pod corev1.PodTemplateSpec, volume string) (out []string) {
 		}
 	}
 	return out
+}
+
+// TestTheTenantsValuesComeFromASecret, the chart's or the operator's.
+func TestTheTenantsValuesComeFromASecret(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                                       "",
+		"vcluster: {values: {a: 17}}":            "kb-kubebyon-vcluster",
+		"vcluster: {existingValuesSecret: mine}": "mine",
+	} {
+		all := mustRender(t, existing+text)
+		if want == "kb-kubebyon-vcluster" {
+			kept, _, _ := unstructured.NestedString(find(t, all, "Secret "+want).Object, "data", "values.yaml")
+			if got, err := base64.StdEncoding.DecodeString(kept); err != nil || strings.TrimSpace(string(got)) != "a: 17" {
+				t.Errorf("the Secret holds %q, %v", got, err)
+			}
+		}
+		variable, _, _ := unstructured.NestedString(find(t, all, "ConfigMap kb-kubebyon").Object, "data", "KUBEBYON_VCLUSTER_VALUES_FILE")
+		if (variable != "") != (want != "") {
+			t.Errorf("%s: the programs read %q", text, variable)
+		}
+		for component, pod := range pods(t, all) {
+			got := ""
+			for _, v := range pod.Spec.Volumes {
+				if v.Name == "vcluster-values" {
+					got = v.Secret.SecretName
+					if item := v.Secret.Items[0]; item.Key != "values.yaml" || item.Path != filepath.Base(variable) {
+						t.Errorf("%s, %s: mounts %+v, and %s is read", text, component, item, variable)
+					}
+				}
+			}
+			if got != want {
+				t.Errorf("%s, %s: values from Secret %q, want %q", text, component, got, want)
+			}
+		}
+	}
+	if _, err := render(t, existing+"vcluster: {values: {a: b}, existingValuesSecret: mine}"); err == nil || !strings.Contains(err.Error(), "not both") {
+		t.Errorf("two kinds of values: %v", err)
+	}
 }
 
 func TestAWorkerIsNotGivenTheAdministratorsPassword(t *testing.T) {

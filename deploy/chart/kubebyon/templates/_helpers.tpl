@@ -91,6 +91,16 @@ is missing stops the installation with a sentence that says what to set. */ -}}
 {{- toJson $out -}}
 {{- end -}}
 
+{{- /* The Secret whose values.yaml is merged under the tenants' values; empty: none. */ -}}
+{{- define "kubebyon.valuesSecret" -}}
+{{- if and .Values.vcluster.values .Values.vcluster.existingValuesSecret -}}
+{{- fail "set vcluster.values or vcluster.existingValuesSecret, not both" -}}
+{{- end -}}
+{{- if .Values.vcluster.values -}}{{ include "kubebyon.fullname" . }}-vcluster
+{{- else -}}{{ .Values.vcluster.existingValuesSecret }}
+{{- end -}}
+{{- end -}}
+
 {{- define "kubebyon.config" -}}
 {{- $c := .Values.config -}}
 {{- $out := dict
@@ -113,7 +123,7 @@ is missing stops the installation with a sentence that says what to set. */ -}}
   "OTEL_EXPORTER_OTLP_ENDPOINT" $c.otlpEndpoint
 -}}
 {{- if .Values.vcluster.sharedNodes }}{{ $_ := set $out "KUBEBYON_VCLUSTER_SHARED_NODES" "true" }}{{ end -}}
-{{- if .Values.vcluster.values }}{{ $_ := set $out "KUBEBYON_VCLUSTER_VALUES_FILE" "/etc/kubebyon/vcluster-values.yaml" }}{{ end -}}
+{{- if include "kubebyon.valuesSecret" . }}{{ $_ := set $out "KUBEBYON_VCLUSTER_VALUES_FILE" "/etc/kubebyon/vcluster-values.yaml" }}{{ end -}}
 {{- if .Values.hostCluster.existingKubeconfigSecret }}{{ $_ := set $out "KUBEBYON_KUBECONFIG_PATH" "/run/secrets/host-cluster/kubeconfig" }}{{ end -}}
 {{- range $name, $value := mergeOverwrite $out $c.extra }}
 {{- if ne (toString $value) "" }}
@@ -141,6 +151,7 @@ capabilities: {drop: [ALL]}
 {{- $values := index $root.Values $component -}}
 {{- $secrets := include "kubebyon.secrets" $root | fromJson -}}
 {{- $outside := $root.Values.hostCluster.existingKubeconfigSecret -}}
+{{- $tenantValues := include "kubebyon.valuesSecret" $root -}}
 metadata:
   labels:
     {{- include "kubebyon.labels" $root | nindent 4 }}
@@ -263,7 +274,7 @@ spec:
         - {name: secrets, mountPath: /run/secrets/kubebyon, readOnly: true}
         - {name: scratch, mountPath: /tmp, subPath: tmp}
         - {name: scratch, mountPath: /var/cache/kubebyon, subPath: cache}
-        {{- if $root.Values.vcluster.values }}
+        {{- if $tenantValues }}
         - {name: vcluster-values, mountPath: /etc/kubebyon, readOnly: true}
         {{- end }}
         {{- if $outside }}
@@ -286,9 +297,12 @@ spec:
           {{- end }}
     - name: scratch
       emptyDir: {sizeLimit: 1Gi}
-    {{- if $root.Values.vcluster.values }}
+    {{- with $tenantValues }}
     - name: vcluster-values
-      configMap: {name: {{ include "kubebyon.fullname" $root }}-vcluster}
+      secret:
+        secretName: {{ . }}
+        defaultMode: 0440
+        items: [{key: values.yaml, path: vcluster-values.yaml}]
     {{- end }}
     {{- if $outside }}
     - name: host-cluster
