@@ -294,10 +294,15 @@ func (a *attempt) write(ctx context.Context, hash, endpoint string) error {
 	if err != nil {
 		return fmt.Errorf("write down what is wanted: %w", err)
 	}
+	inEffect, err := a.inEffect(ctx)
+	if err != nil {
+		return err
+	}
 	a.p.recall.forget(a.want.ID)
 	notes := map[string]any{
 		noteHash: hash, noteEndpoint: endpoint, noteWant: string(want), noteGivenUp: strings.Join(a.before.Culprits, ","),
-		noteTried: a.p.config.Now().UTC().Format(time.RFC3339Nano),
+		noteInEffect: inEffect,
+		noteTried:    a.p.config.Now().UTC().Format(time.RFC3339Nano),
 	}
 	if a.access.NodePort != 0 {
 		notes[noteNodePort] = strconv.Itoa(a.access.NodePort)
@@ -311,6 +316,28 @@ func (a *attempt) write(ctx context.Context, hash, endpoint string) error {
 		a.namespace.Annotations[name] = fmt.Sprint(v)
 	}
 	return nil
+}
+
+// inEffect asks the host, not the watch, which may be late: what is written here
+// is to stay true until the next release is done.
+func (a *attempt) inEffect(ctx context.Context) (string, error) {
+	s := scene{namespace: a.namespace}
+	set, err := a.p.host.client.AppsV1().StatefulSets(a.want.Name).Get(ctx, a.want.Name, metav1.GetOptions{})
+	if err == nil {
+		s.statefulSet = set
+		return s.inEffect(), nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return "", told(err, "look at the StatefulSet of "+a.want.Name)
+	}
+	deployment, err := a.p.host.client.AppsV1().Deployments(a.want.Name).Get(ctx, a.want.Name, metav1.GetOptions{})
+	if err == nil {
+		s.deployment = deployment
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return "", told(err, "look at the Deployment of "+a.want.Name)
+	}
+	return s.inEffect(), nil
 }
 
 // Hosts that stay in the certificate.

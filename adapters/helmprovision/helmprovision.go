@@ -278,13 +278,15 @@ func (p *Provisioner) Kubeconfig(ctx context.Context, cluster id.Cluster) (secre
 	if err != nil {
 		return secret.Text{}, err
 	}
-	if p.look(cluster).Phase == provision.Failed {
+	at := s.inEffect()
+	if at == "" || s.isInstalled() && p.look(cluster).Phase == provision.Failed {
 		return secret.Text{}, notReady()
 	}
-	return kubeconfigFor(k, "https://"+s.note(noteEndpoint), "")
+	return kubeconfigFor(k, "https://"+at, "")
 }
 
-// open reads a control plane's own kubeconfig.
+// open reads a control plane's own kubeconfig, unless it is that of another
+// control plane than the one that was ready first.
 func (p *Provisioner) open(ctx context.Context, cluster id.Cluster) (s scene, k key, err error) {
 	if err := errors.Join(ctx.Err(), p.alive()); err != nil {
 		return s, k, err
@@ -296,12 +298,15 @@ func (p *Provisioner) open(ctx context.Context, cluster id.Cluster) (s scene, k 
 	switch {
 	case s.namespace == nil:
 		return s, k, fault.NotFound.New("control_plane_not_found", "There is no such control plane.")
-	case s.secret == nil || s.note(noteEndpoint) == "" || s.namespace.DeletionTimestamp != nil || s.note(noteCondemned) != "":
+	case s.secret == nil || s.namespace.DeletionTimestamp != nil || s.note(noteCondemned) != "":
 		return s, k, notReady()
 	}
 	k, err = parseKubeconfig(s.secret)
 	if err != nil {
 		return s, k, notReady().Because(err)
+	}
+	if known := s.note(noteExisted); known != "" && known != fingerprint(k.ca) {
+		return s, k, notReady()
 	}
 	return s, k, nil
 }
@@ -319,7 +324,8 @@ func kubeconfigFor(k key, server, certified string) (secret.Text, error) {
 }
 
 // Inside implements provision.Insider. In the host cluster the way is the
-// Service; from outside it is a node's own address, or the load balancer's.
+// Service; from outside it is a node's own address, or the load balancer's. Where
+// there is neither it fails: the published endpoint may be anybody's.
 func (p *Provisioner) Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
 	s, k, err := p.open(ctx, cluster)
 	if err != nil {
@@ -329,10 +335,11 @@ func (p *Provisioner) Inside(ctx context.Context, cluster id.Cluster) (secret.Te
 	if p.config.KubeconfigPath == "" {
 		return kubeconfigFor(k, "https://"+name, "")
 	}
-	if at := p.nearest(ctx, s); at != "" {
-		return kubeconfigFor(k, "https://"+at, name)
+	at, err := p.nearest(ctx, s)
+	if err != nil {
+		return secret.Text{}, err
 	}
-	return kubeconfigFor(k, "https://"+s.note(noteEndpoint), "")
+	return kubeconfigFor(k, "https://"+at, name)
 }
 
 // readEvents finds out why the host cluster makes no pods.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -166,35 +165,40 @@ func nodePortOf(s *corev1.Service) int {
 }
 
 // nearest is the platform's own way to a control plane from outside of the host
-// cluster: an address that no user chose. It is empty when there is none.
-func (p *Provisioner) nearest(ctx context.Context, s scene) string {
-	if s.service == nil {
-		return ""
-	}
-	if port := nodePortOf(s.service); port != 0 {
-		if at := p.nodeNear(ctx); at != "" {
-			return net.JoinHostPort(at, strconv.Itoa(port))
+// cluster: an address that no user chose.
+func (p *Provisioner) nearest(ctx context.Context, s scene) (string, error) {
+	var trouble error
+	if s.service != nil && nodePortOf(s.service) != 0 {
+		at, err := p.nodeNear(ctx)
+		if at != "" {
+			return net.JoinHostPort(at, strconv.Itoa(nodePortOf(s.service))), nil
 		}
+		trouble = told(err, "find the address of a node")
 	}
 	if at := balancer(s.service); at != "" {
-		return net.JoinHostPort(at, "443")
+		return net.JoinHostPort(at, "443"), nil
 	}
-	return ""
+	if trouble != nil {
+		return "", trouble
+	}
+	return "", fault.Unavailable.New("control_plane_out_of_reach", "KubeBYON runs outside of the host cluster and has no way of its own to this control plane: its Service has no node port and no load balancer. Publish it by nodeport or loadbalancer, or run KubeBYON in the host cluster.")
 }
 
 // nodesFor is how long a node's address is taken to be good.
 const nodesFor = time.Minute
 
-func (p *Provisioner) nodeNear(ctx context.Context) string {
-	if at, known := p.recall.text("node"); known && p.recall.fresh("node", nodesFor) {
-		return at
+// nodeNear returns a node's address, or the last one that was known, or why there
+// is none.
+func (p *Provisioner) nodeNear(ctx context.Context) (string, error) {
+	known, ok := p.recall.text("node")
+	if ok && p.recall.fresh("node", nodesFor) {
+		return known, nil
 	}
 	at, err := p.nodeAddress(ctx, corev1.NodeInternalIP, corev1.NodeExternalIP)
 	if err != nil {
-		p.config.Log.WarnContext(ctx, "nodes of the host cluster not read", "err", fmt.Sprint(err))
-		at, _ = p.recall.text("node")
-		return at
+		p.config.Log.WarnContext(ctx, "nodes of the host cluster not read", "err", err)
+		return known, err
 	}
 	p.recall.keep("node", at)
-	return at
+	return at, nil
 }

@@ -68,15 +68,16 @@ const (
 	managedName  = "kubebyon"
 	labelCluster = "kubebyon.io/cluster"
 
-	noteHash      = "kubebyon.io/hash"      // of what has been applied; also on workload and pods
-	noteEndpoint  = "kubebyon.io/endpoint"  // "host:port", where it is published
-	noteNodePort  = "kubebyon.io/node-port" // for life
-	noteHosts     = "kubebyon.io/hosts"     // that it was ever published under
-	noteWant      = "kubebyon.io/want"      // as JSON
-	noteTried     = "kubebyon.io/tried"     // when somebody last asked for it
-	noteGivenUp   = "kubebyon.io/given-up"  // UIDs of what had failed when somebody tried again
-	noteCondemned = "kubebyon.io/condemned" // since when it is being removed
-	noteExisted   = "kubebyon.io/authority" // a digest of the certificate authority, once it was ready
+	noteHash      = "kubebyon.io/hash"               // of what has been applied; also on workload and pods
+	noteEndpoint  = "kubebyon.io/endpoint"           // "host:port", where it is to be published
+	noteInEffect  = "kubebyon.io/endpoint-in-effect" // where it is published until what has the hash is installed
+	noteNodePort  = "kubebyon.io/node-port"          // for life
+	noteHosts     = "kubebyon.io/hosts"              // that it was ever published under
+	noteWant      = "kubebyon.io/want"               // as JSON
+	noteTried     = "kubebyon.io/tried"              // when somebody last asked for it
+	noteGivenUp   = "kubebyon.io/given-up"           // UIDs of what had failed when somebody tried again
+	noteCondemned = "kubebyon.io/condemned"          // since when it is being removed
+	noteExisted   = "kubebyon.io/authority"          // a digest of the certificate authority, once it was ready
 )
 
 // planned is what the chart is to be installed with.

@@ -272,3 +272,18 @@ func (s scene) note(name string) string {
 	}
 	return s.namespace.Annotations[name]
 }
+
+// isInstalled reports whether the workload is that of what is wanted.
+func (s scene) isInstalled() bool {
+	hash, work := s.note(noteHash), s.workload()
+	return hash != "" && work != nil && work.GetAnnotations()[noteHash] == hash
+}
+
+// inEffect is where the control plane is published as it is installed, be it as an
+// earlier want asked for. It is empty before the first time.
+func (s scene) inEffect() string {
+	if s.isInstalled() {
+		return s.note(noteEndpoint)
+	}
+	return s.note(noteInEffect)
+}

@@ -49,7 +49,9 @@ type Provisioner interface {
 // a way of its own, which is there whatever address their users chose.
 type Insider interface {
 	// Inside returns a kubeconfig for the platform alone. It fails as
-	// [Provisioner.Kubeconfig] does.
+	// [Provisioner.Kubeconfig] does, but needs no published endpoint, and never
+	// leads to one. Without a way of its own, and to a control plane that is not the
+	// one that was ready first, it fails with fault.Unavailable.
 	Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error)
 }
 
