@@ -157,20 +157,48 @@ func (a *attempt) lost() error {
 	return fault.Invalid.New("data_gone", "Nothing is left of this control plane in the namespace %s of the host cluster. What was in it cannot be made again: delete the cluster.", a.want.Name)
 }
 
-// mustHold refuses to make a control plane anew that has been ready, and of which
-// neither a workload nor a volume is left.
+// mustHold refuses to go on with a control plane that has been ready when nothing
+// of it is left, or none of the volumes that it had then: a restart would make it
+// anew, and empty.
 func (a *attempt) mustHold(ctx context.Context) error {
-	if a.p.window.scene(a.want.ID).workload() != nil {
+	known := a.note(noteVolumes)
+	hasWorkload := a.p.window.scene(a.want.ID).workload() != nil
+	if hasWorkload && known == "" {
 		return nil
 	}
-	claims, err := a.p.host.client.CoreV1().PersistentVolumeClaims(a.want.Name).List(ctx, metav1.ListOptions{Limit: 1})
+	volumes, err := a.p.volumes(ctx, a.want.Name)
 	if err != nil {
 		return told(err, "look for the volumes of "+a.want.Name)
 	}
-	if len(claims.Items) == 0 {
+	if known == "" && len(volumes) == 0 {
 		return a.lost()
 	}
+	isKnown := func(uid string) bool { return slices.Contains(strings.Split(known, ","), uid) }
+	if known != "" && !slices.ContainsFunc(volumes, isKnown) {
+		return fault.Invalid.New("data_gone", "The volumes of this control plane in the namespace %s of the host cluster are gone, or go with its next restart. What was in them cannot be made again: delete the cluster, or bring the volumes back from a backup and remove the annotation %s of the namespace.", a.want.Name, noteVolumes)
+	}
 	return nil
+}
+
+// Claims whose UIDs are remembered.
+const maxVolumes = 16
+
+// volumes are the UIDs of a control plane's own claims, without those that are
+// being deleted. A tenant's, where nodes are shared, have other labels.
+func (p *Provisioner) volumes(ctx context.Context, name string) ([]string, error) {
+	claims, err := p.host.client.CoreV1().PersistentVolumeClaims(name).List(ctx, metav1.ListOptions{
+		LabelSelector: "app in (vcluster,vcluster-etcd),release=" + name, Limit: maxVolumes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	var uids []string
+	for _, c := range claims.Items {
+		if c.DeletionTimestamp == nil {
+			uids = append(uids, string(c.UID))
+		}
+	}
+	return uids, nil
 }
 
 // guess is where the control plane will probably be published: enough for the

@@ -468,6 +468,25 @@ func TestARepeatedWantIsNoUpgradeAndTwoProcessesAreOne(t *testing.T) {
 	w.Existed = true
 	apply(t, p, w)
 	client, now := b.client(t), int64(0)
+	claim := "data-" + w.Name + "-0" // goes with the pod that uses it
+	if err := client.CoreV1().PersistentVolumeClaims(w.Name).Delete(t.Context(), claim, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, p.Apply(t.Context(), w), fault.Invalid, "data_gone", "The volumes of this control plane")
+	if _, err := client.CoreV1().PersistentVolumeClaims(w.Name).Patch(t.Context(), claim, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	if err := client.CoreV1().Pods(w.Name).Delete(t.Context(), w.Name+"-0", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		t.Fatal(err)
+	}
+	if err := waitFor(t, func() bool { // the host makes a new and empty one
+		c, err := client.CoreV1().PersistentVolumeClaims(w.Name).Get(t.Context(), claim, metav1.GetOptions{})
+		return err == nil && c.DeletionTimestamp == nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.CPURequestMilli++
+	refused(t, p.Apply(t.Context(), w), fault.Invalid, "data_gone", "The volumes of this control plane")
 	for _, err := range []error{
 		client.AppsV1().StatefulSets(w.Name).Delete(t.Context(), w.Name, metav1.DeleteOptions{}),
 		client.CoreV1().Pods(w.Name).DeleteCollection(t.Context(), metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}),
@@ -478,6 +497,18 @@ func TestARepeatedWantIsNoUpgradeAndTwoProcessesAreOne(t *testing.T) {
 		}
 	}
 	refused(t, eventually(t, func() error { return p.Apply(t.Context(), w) }, "data_gone"), fault.Invalid, "data_gone", "delete the cluster")
+}
+
+// waitFor waits until something is so.
+func waitFor(t testing.TB, isSo func() bool) error {
+	t.Helper()
+	for range 600 {
+		if isSo() {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return errors.New("it did not come so")
 }
 
 // speaks has a kubeconfig used as kubectl would.

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -219,20 +220,28 @@ func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict 
 	return failed(fmt.Sprintf("The control plane runs, but does not answer at %s, where it is published. Check that this address leads to it, and that nothing on the way keeps clients out.", endpoint))
 }
 
-// pin writes down which certificate authority a control plane had when it was
-// ready first: one with another has lost what was in it. For a process that may
+// pin writes down which certificate authority and volumes a control plane had when
+// it was ready first: one with others has lost what was in it. For a process that may
 // write it is not ready before that, so that no job ends with this undone.
 func (p *Provisioner) pin(s scene, v verdict) verdict {
-	if s.note(noteExisted) != "" || p.config.LookOnly {
+	_, counted := s.namespace.Annotations[noteVolumes]
+	isPinned := s.note(noteExisted) != ""
+	if isPinned && counted || p.config.LookOnly {
 		return v
 	}
 	p.findOut("pin/"+s.namespace.Name, func(ctx context.Context) {
-		err := p.annotate(ctx, s.namespace.Name, map[string]any{noteExisted: v.CA})
+		volumes, err := p.volumes(ctx, s.namespace.Name)
+		if err == nil {
+			err = p.annotate(ctx, s.namespace.Name, map[string]any{noteExisted: v.CA, noteVolumes: strings.Join(volumes, ",")})
+		}
 		if err != nil && ctx.Err() == nil {
-			p.config.Log.WarnContext(ctx, "certificate authority not written down", "namespace", s.namespace.Name, "err", err)
+			p.config.Log.WarnContext(ctx, "certificate authority and volumes not written down", "namespace", s.namespace.Name, "err", err)
 		}
 		bell.Wait(ctx, nil, time.Second) // for the watch to show it
 	})
+	if isPinned {
+		return v
+	}
 	return pending(provision.WaitingControlPlane)
 }
 

@@ -78,6 +78,7 @@ const (
 	noteGivenUp   = "kubebyon.io/given-up"           // UIDs of what had failed when somebody tried again
 	noteCondemned = "kubebyon.io/condemned"          // since when it is being removed
 	noteExisted   = "kubebyon.io/authority"          // a digest of the certificate authority, once it was ready
+	noteVolumes   = "kubebyon.io/volumes"            // UIDs of the claims that it had then
 )
 
 // planned is what the chart is to be installed with.
