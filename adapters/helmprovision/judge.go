@@ -100,19 +100,24 @@ func (c Config) judgePods(s scene, hash string, m memo) (v verdict, up bool) {
 			return f, false
 		}
 	}
-	if len(current) == 0 && len(s.pods) == 0 {
+	if len(current) == 0 {
 		return c.judgeNoPods(s, m), false
 	}
 	return v, false
 }
 
-// judgeNoPods waits a while for the first pod, and then wants to know why there
-// is none.
+// judgeNoPods waits a while for a pod of what is wanted, and then wants to know why
+// there is none. One of before that does not end keeps its place.
 func (c Config) judgeNoPods(s scene, m memo) verdict {
 	v := pending(provision.StartingPlane)
 	waited := m.since("nopods/" + string(s.namespace.UID) + "/" + s.note(noteHash) + "/" + s.note(noteTried))
 	if waited < c.StuckTimeout {
 		return v
+	}
+	for _, pod := range s.pods {
+		if pod.DeletionTimestamp != nil {
+			return failed(fmt.Sprintf("The pod %s of the control plane does not end, and the host cluster makes no other before it has. Look at its node and at its finalizers.", pod.Name))
+		}
 	}
 	v.Events = true
 	if why := m.events(s.namespace.Name); why != "" {

@@ -114,15 +114,18 @@ func TestEachStateIsOneThatPeopleCanActOn(t *testing.T) {
 			s.namespace.DeletionTimestamp = &metav1.Time{}
 			s.namespace.Status.Conditions = []corev1.NamespaceCondition{{Type: corev1.NamespaceFinalizersRemaining, Status: corev1.ConditionTrue, Message: "Some content in the namespace has finalizers remaining: example.com/keep in 1 resource instances"}}
 		}, remembers{}, provision.Removing, provision.Deleting, "example.com/keep"},
-		"condemned":           {func(s *scene) { s.namespace.Annotations[noteCondemned] = "now" }, remembers{}, provision.Removing, provision.Deleting, ""},
-		"nothing installed":   {func(s *scene) { s.statefulSet = nil }, long, provision.Pending, provision.InstallingChart, ""},
-		"an earlier want's":   {func(s *scene) { s.statefulSet.Annotations[noteHash] = "h0" }, long, provision.Pending, provision.InstallingChart, ""},
-		"an earlier pod":      {func(s *scene) { s.pods[0].Annotations[noteHash] = "h0" }, long, provision.Pending, provision.StartingPlane, ""},
-		"no balancer yet":     {func(s *scene) { s.namespace.Annotations[noteHash] = "" }, remembers{}, provision.Pending, provision.InstallingChart, ""},
-		"no balancer at all":  {func(s *scene) { s.namespace.Annotations[noteHash] = "" }, long, provision.Failed, "", "load balancer"},
-		"no pod yet":          {func(s *scene) { s.pods = nil }, remembers{}, provision.Pending, provision.StartingPlane, ""},
-		"no pod, it asks why": {func(s *scene) { s.pods = nil }, long, provision.Pending, provision.StartingPlane, ""},
-		"no pod at all":       {func(s *scene) { s.pods = nil }, remembers{waited: time.Hour, why: "exceeded quota: pods=0."}, provision.Failed, "", "exceeded quota: pods=0."},
+		"condemned":                          {func(s *scene) { s.namespace.Annotations[noteCondemned] = "now" }, remembers{}, provision.Removing, provision.Deleting, ""},
+		"nothing installed":                  {func(s *scene) { s.statefulSet = nil }, long, provision.Pending, provision.InstallingChart, ""},
+		"an earlier want's":                  {func(s *scene) { s.statefulSet.Annotations[noteHash] = "h0" }, long, provision.Pending, provision.InstallingChart, ""},
+		"an earlier pod":                     {func(s *scene) { s.pods[0].Annotations[noteHash] = "h0" }, long, provision.Pending, provision.StartingPlane, ""},
+		"no balancer yet":                    {func(s *scene) { s.namespace.Annotations[noteHash] = "" }, remembers{}, provision.Pending, provision.InstallingChart, ""},
+		"no balancer at all":                 {func(s *scene) { s.namespace.Annotations[noteHash] = "" }, long, provision.Failed, "", "load balancer"},
+		"no pod yet":                         {func(s *scene) { s.pods = nil }, remembers{}, provision.Pending, provision.StartingPlane, ""},
+		"no pod, it asks why":                {func(s *scene) { s.pods = nil }, long, provision.Pending, provision.StartingPlane, ""},
+		"no pod at all":                      {func(s *scene) { s.pods = nil }, remembers{waited: time.Hour, why: "exceeded quota: pods=0."}, provision.Failed, "", "exceeded quota: pods=0."},
+		"a pod that ends":                    {func(s *scene) { s.pods[0].DeletionTimestamp = &metav1.Time{} }, remembers{}, provision.Pending, provision.StartingPlane, ""},
+		"a pod that never ends":              {func(s *scene) { s.pods[0].DeletionTimestamp = &metav1.Time{} }, long, provision.Failed, "", "The pod demo-0 of the control plane does not end"},
+		"a quota that keeps the new pod out": {func(s *scene) { s.pods[0].Annotations[noteHash] = "h0" }, remembers{waited: time.Hour, why: "exceeded quota: cpu=1."}, provision.Failed, "", "exceeded quota: cpu=1."},
 		"not scheduled": {func(s *scene) {
 			s.pods[0].Status = corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/3 nodes are available."}}}
 		}, remembers{}, provision.Pending, provision.StartingPlane, ""},

@@ -27,6 +27,7 @@ type span struct{ first, last time.Time }
 type probe struct {
 	about string // endpoint, certificate authority and incarnation
 	first time.Time
+	last  time.Time
 	ok    bool
 }
 
@@ -69,7 +70,7 @@ func (r *recall) since(key string) time.Duration {
 }
 
 // probed reports whether the last question about this was answered, and since
-// when it is asked.
+// when it is asked without a gap.
 func (r *recall) probed(cluster id.Cluster, about string) (ok bool, waited time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -79,9 +80,13 @@ func (r *recall) probed(cluster id.Cluster, about string) (ok bool, waited time.
 		if len(r.probes) >= maxRecalled {
 			clear(r.probes)
 		}
-		q = probe{about: about, first: now}
-		r.probes[cluster] = q
+		q = probe{about: about, first: now, last: now}
 	}
+	if now.Sub(q.last) > gap || now.Before(q.first) {
+		q.first = now
+	}
+	q.last = now
+	r.probes[cluster] = q
 	return q.ok, now.Sub(q.first)
 }
 
