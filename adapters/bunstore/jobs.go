@@ -117,7 +117,7 @@ func (s jobs) claims(worker string) error {
 func (s jobs) search(ctx context.Context, narrow, worker string, now, until time.Time, args ...any) (store.Job, bool, error) {
 	for {
 		var candidate jobRow
-		err := s.db.NewRaw("SELECT j.* FROM jobs AS j WHERE "+narrow+claimable+" ORDER BY j.id LIMIT 1"+s.engine.sql().skipLocked,
+		err := s.db.NewRaw("SELECT "+columns[jobRow](s.unit)+" FROM jobs AS j WHERE "+narrow+claimable+" ORDER BY j.id LIMIT 1"+s.engine.sql().skipLocked,
 			append([]any{at(now)}, args...)...).Scan(ctx, &candidate)
 		if noRows(err) {
 			return store.Job{}, false, nil
@@ -147,7 +147,7 @@ func (s jobs) take(ctx context.Context, c jobRow, worker string, now, until time
 func (s jobs) mark(ctx context.Context, worker string, now, until time.Time, which string, arg any) (store.Job, bool, error) {
 	var r jobRow
 	err := s.db.NewRaw("UPDATE jobs AS j SET status = 'running', worker_id = ?1, leased_until = ?2, attempt_count = attempt_count + 1,"+
-		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE "+which+" RETURNING *",
+		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE "+which+" RETURNING "+columns[jobRow](s.unit),
 		at(now), worker, at(until), arg).Scan(ctx, &r)
 	if noRows(err) {
 		return store.Job{}, false, nil

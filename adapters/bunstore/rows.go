@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"reflect"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -24,6 +26,18 @@ func exists() error { return fault.Conflict.New("already_exists", "It exists alr
 
 func stale() error {
 	return fault.Conflict.New("stale_version", "Somebody else has changed it meanwhile. Read it again first.")
+}
+
+// columns are those of a row, for statements that name them: a star would also
+// bring those that a newer program has added beside this one, and bun refuses
+// what it has no field for.
+func columns[R any](u *unit) string {
+	fields := u.db.Dialect().Tables().Get(reflect.TypeFor[*R]()).Fields
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = string(f.SQLName)
+	}
+	return strings.Join(names, ", ")
 }
 
 // one reads the row that narrow leaves, or fails with missing.
