@@ -9,10 +9,13 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/url"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 	"modernc.org/sqlite"
+
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
 )
 
 //go:embed migrations
@@ -25,7 +28,7 @@ type migrations struct {
 	dialect goose.Dialect
 	files   string
 	// locker returns what keeps others from migrating the same database.
-	locker func(ctx context.Context, db *sql.DB) (lock.SessionLocker, error)
+	locker func(ctx context.Context, db *sql.DB, log *slog.Logger) (lock.SessionLocker, error)
 }
 
 func (postgres) migrations() migrations {
@@ -33,9 +36,9 @@ func (postgres) migrations() migrations {
 }
 
 func (f sqliteFile) migrations() migrations {
-	return migrations{goose.DialectSQLite3, "migrations/sqlite", func(context.Context, *sql.DB) (lock.SessionLocker, error) {
+	return migrations{goose.DialectSQLite3, "migrations/sqlite", func(_ context.Context, _ *sql.DB, log *slog.Logger) (lock.SessionLocker, error) {
 		path := f.path + "-migrate"
-		return &fileLock{uri: f.uri(path, url.Values{"_txlock": {"exclusive"}})}, private(path)
+		return &fileLock{uri: f.uri(path, url.Values{"_txlock": {"exclusive"}}), log: log}, private(path)
 	}}
 }
 
@@ -56,13 +59,29 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return s.refuseNewer(ctx) // another program may have been the one to migrate
 }
 
+// migrationTries bounds how often a migration asks for a table that others use:
+// for about five minutes, with the default of how long it waits each time.
+const migrationTries = 100
+
+// apply tries again when a table is in use. A migration must not wait in line for
+// one: whoever came later, to read a row, would wait behind it.
 func (s *Store) apply(ctx context.Context, m migrations, files fs.FS) error {
 	db, done := s.engine.migrator(s.writer.DB)
-	return errors.Join(s.applyOn(ctx, db, m, files), done())
+	err := s.applyOn(ctx, db, m, files)
+	for n := 1; n < migrationTries && err != nil && s.engine.late(err); n++ {
+		if n%10 == 1 {
+			s.log.WarnContext(ctx, "a table that the migration changes is in use by others; trying again", "err", err)
+		}
+		if !pause(ctx, n) {
+			break
+		}
+		err = s.applyOn(ctx, db, m, files)
+	}
+	return errors.Join(err, done())
 }
 
 func (s *Store) applyOn(ctx context.Context, db *sql.DB, m migrations, files fs.FS) error {
-	locker, err := m.locker(ctx, db)
+	locker, err := m.locker(ctx, db, s.log)
 	if err != nil {
 		return err
 	}
@@ -117,16 +136,59 @@ func (s *Store) refuseNewer(ctx context.Context) error {
 
 // schemaLock waits its turn in PostgreSQL. Those who keep KubeBYON in different
 // schemas of one database do not wait for each other.
-func schemaLock(ctx context.Context, db *sql.DB) (lock.SessionLocker, error) {
-	var id int64
-	if err := db.QueryRowContext(ctx, "SELECT hashtextextended('kubebyon migrations ' || coalesce(current_schema(), ''), 0)").Scan(&id); err != nil {
+func schemaLock(ctx context.Context, db *sql.DB, log *slog.Logger) (lock.SessionLocker, error) {
+	l := &sessionLock{log: log, tries: lockTries}
+	if err := db.QueryRowContext(ctx, "SELECT hashtextextended('kubebyon migrations ' || coalesce(current_schema(), ''), 0)").Scan(&l.id); err != nil {
 		return nil, fmt.Errorf("find the database's schema: %w", err)
 	}
-	l, err := lock.NewPostgresSessionLocker(lock.WithLockID(id), lock.WithLockTimeout(1, 600), lock.WithUnlockTimeout(1, 10))
-	if err != nil {
-		return nil, fmt.Errorf("set up the migration lock: %w", err)
-	}
 	return l, nil
+}
+
+const (
+	// lockTries is how often the lock is asked for, once a second.
+	lockTries = 600
+	lockPause = time.Second
+	// lockTold is after how many tries the log is told again.
+	lockTold = 60
+
+	waitingToMigrate = "waiting for another process that migrates the database"
+)
+
+var errMigrating = errors.New("another process has been migrating the database for ten minutes; wait for it, or see in pg_locks who holds the advisory lock")
+
+// sessionLock is PostgreSQL's advisory lock of a connection. It is asked for, not
+// waited for: a statement that waits would keep CREATE INDEX CONCURRENTLY from
+// ever ending.
+type sessionLock struct {
+	id    int64
+	tries int
+	log   *slog.Logger
+}
+
+func (l *sessionLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	for n := range l.tries {
+		var mine bool
+		if err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", l.id).Scan(&mine); err != nil {
+			return fmt.Errorf("take the migration lock: %w", err)
+		}
+		if mine {
+			return nil
+		}
+		if n%lockTold == 0 {
+			l.log.WarnContext(ctx, waitingToMigrate)
+		}
+		if !bell.Wait(ctx, nil, lockPause) {
+			return fmt.Errorf("wait for the migration lock: %w", ctx.Err())
+		}
+	}
+	return away{errMigrating}
+}
+
+func (l *sessionLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", l.id); err != nil {
+		return fmt.Errorf("give the migration lock back: %w", err)
+	}
+	return nil
 }
 
 // fileLock waits its turn in an empty file beside the database: SQLite's own
@@ -134,6 +196,7 @@ func schemaLock(ctx context.Context, db *sql.DB) (lock.SessionLocker, error) {
 // database itself cannot be locked, since the migrations lock it one by one.
 type fileLock struct {
 	uri string
+	log *slog.Logger
 	db  *sql.DB
 	tx  *sql.Tx
 }
@@ -144,10 +207,13 @@ func (l *fileLock) SessionLock(ctx context.Context, _ *sql.Conn) error {
 		return fmt.Errorf("set up the migration lock: %w", err)
 	}
 	l.db = sql.OpenDB(connector)
-	for {
+	for n := 0; ; n++ {
 		l.tx, err = l.db.BeginTx(ctx, nil)
 		if err == nil {
 			return nil
+		}
+		if n == 0 && (sqliteFile{}).again(err) {
+			l.log.WarnContext(ctx, waitingToMigrate)
 		}
 		if !(sqliteFile{}).again(err) || !pause(ctx, 1) {
 			return errors.Join(fmt.Errorf("wait for the migration lock: %w", err), l.db.Close())

@@ -22,7 +22,7 @@ import (
 
 type postgres struct {
 	host string
-	conf *pgx.ConnConfig // without the limits of the pool's connections
+	conf *pgx.ConnConfig // for migrations
 }
 
 // connectTimeout bounds one attempt to connect, unless the URL does.
@@ -33,7 +33,10 @@ func newPostgres(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	unlimited := conf.Copy()
+	migrates := conf.Copy()
+	if _, given := migrates.RuntimeParams["lock_timeout"]; !given {
+		migrates.RuntimeParams["lock_timeout"] = strconv.FormatInt((cfg.LockWait / 2).Milliseconds(), 10)
+	}
 	cfg.limit(conf.RuntimeParams)
 	pool := stdlib.OpenDB(*conf)
 	pool.SetMaxOpenConns(cfg.MaxConns)
@@ -41,7 +44,7 @@ func newPostgres(cfg Config) (*Store, error) {
 	pool.SetConnMaxIdleTime(5 * time.Minute)
 	pool.SetConnMaxLifetime(time.Hour) // lets a moved or failed-over server be found again
 	db := bun.NewDB(pool, pgdialect.New())
-	s := &Store{writer: db, reader: db, engine: postgres{conf.Host, unlimited}, deadline: cfg.Deadline, log: cfg.Log}
+	s := &Store{writer: db, reader: db, engine: postgres{conf.Host, migrates}, deadline: cfg.Deadline, log: cfg.Log}
 	if !choosesMode(cfg.URL) {
 		s.prepares = pool
 	}
@@ -61,8 +64,9 @@ func (c Config) limit(params map[string]string) {
 	}
 }
 
-// migrator returns connections without limits: a migration takes as long as it
-// takes. A server that can do so looks every other second whether the process
+// migrator returns connections on which a migration takes as long as it takes,
+// once it has its tables. It asks for those for half as long as others wait for
+// a lock: they queue up behind it, and get on when it gives up. A server that can do so looks every other second whether the process
 // that migrates is still there, so that one that was killed leaves neither the
 // lock nor a statement that runs on for nobody.
 func (p postgres) migrator(*sql.DB) (*sql.DB, func() error) {
