@@ -187,9 +187,11 @@ func (w *Worker) conclude(ctx context.Context, t task, e ending) error {
 }
 
 // mark writes the end of a job on its cluster. Nearly always that is still as it
-// was when the job looked at it; if not, it is read again, and locked.
+// was when the job looked at it; if not, it is read again, and locked. A removal
+// locks it before anything else: who writes the cluster's nodes holds that lock,
+// does not raise the version, and may have written one that is not seen yet.
 func (w *Worker) mark(ctx context.Context, tx store.Tx, t task, e ending) (store.Cluster, error) {
-	if t.begun && !t.gone {
+	if removal := t.job.Type == string(clusters.Delete); t.begun && !t.gone && !removal {
 		rec := t.cluster.Record()
 		err := w.change(ctx, tx, t, rec, e)
 		if fault.CodeOf(err) != "stale_version" {
