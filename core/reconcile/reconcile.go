@@ -263,15 +263,45 @@ func (w *Worker) claim(ctx context.Context, tx store.Tx, of id.Cluster, name str
 	return t, ok, err
 }
 
-// claimStranded takes a job that is to wait for longer than any job ever is: the
-// clock has gone back since that was written, and nobody shall wait it out.
+// claimStranded takes a job that is to wait for its next attempt for longer than
+// any job ever is: the clock has gone back since that was written, and nobody
+// shall wait it out. A job that runs is left alone however long its lease is:
+// its worker may have been given longer ones than this.
 func (w *Worker) claimStranded(ctx context.Context, tx store.Tx, name string, now time.Time) (j store.Job, ok bool, err error) {
-	at, some, err := tx.Jobs().NextAt(ctx, now)
-	if err != nil || !some || at.Sub(now) <= 2*max(maxBackoff, w.deps.Lease) {
+	absurd := now.Add(2 * maxBackoff)
+	if at, some, err := tx.Jobs().NextAt(ctx, now); err != nil || !some || at.Before(absurd) {
 		return j, false, err
 	}
-	return tx.Jobs().Claim(ctx, name, at, now.Add(w.deps.Lease))
+	waiting, err := tx.Jobs().List(ctx, store.JobFilter{Status: store.JobPending}, page.Query{Limit: strandedBatch})
+	if err != nil {
+		return j, false, err
+	}
+	for _, p := range waiting.Items {
+		if p.NotBefore.Before(absurd) {
+			continue
+		}
+		running, err := tx.Jobs().List(ctx, store.JobFilter{Status: store.JobRunning, ClusterID: p.ClusterID}, page.Query{Limit: 1})
+		if err != nil {
+			return j, false, err
+		}
+		if len(running.Items) > 0 {
+			continue
+		}
+		j, ok, err = tx.Jobs().ClaimOf(ctx, p.ClusterID, name, p.NotBefore, now.Add(w.deps.Lease))
+		if err == nil && ok && (j.ID != p.ID || j.AttemptCount != p.AttemptCount+1) {
+			return j, false, errTakenMeanwhile // and what has been written here is undone
+		}
+		if ok || err != nil {
+			return j, ok, err
+		}
+	}
+	return j, false, nil
 }
+
+// strandedBatch bounds one look for stranded jobs.
+const strandedBatch = 100
+
+var errTakenMeanwhile = fault.Unavailable.New("job_taken", "Another worker has taken the job meanwhile.")
 
 // begin reads what is wanted of the task's cluster now, and has its operation
 // say that somebody works on it.
