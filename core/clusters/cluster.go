@@ -146,6 +146,23 @@ func (c *Cluster) Fail(reason string, now time.Time) {
 	}
 }
 
+// Hold records why what is wanted has to wait. It reports whether that is news.
+func (c *Cluster) Hold(reason string, now time.Time) bool {
+	if reason = text.Clip(reason, maxReason); c.Status() == Deleted || c.rec.LastErrorMessage == reason {
+		return false
+	}
+	c.rec.LastErrorMessage, c.rec.UpdatedAt = reason, now
+	return true
+}
+
+// GoOn takes back what Hold recorded, unless something else has been since.
+func (c *Cluster) GoOn(reason string, now time.Time) bool {
+	if reason == "" || c.rec.LastErrorMessage != text.Clip(reason, maxReason) {
+		return false
+	}
+	return c.Hold("", now)
+}
+
 // Vanish records that nothing of the cluster is left. Its name is free again.
 func (c *Cluster) Vanish(now time.Time) {
 	c.rec.Status, c.rec.LastErrorMessage, c.rec.UpdatedAt = string(Deleted), "", now

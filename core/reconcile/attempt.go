@@ -118,13 +118,31 @@ func (w *Worker) stage(ctx context.Context, t *task, s provision.Stage) error {
 	if t.operation.Stage == string(s) {
 		return nil
 	}
+	now, told := w.deps.Clock.Now(), t.operation
+	told.Stage, told.UpdatedAt = string(s), now
+	err := w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		if err := tx.Jobs().Renew(ctx, t.job.ID, t.job.WorkerID, now.Add(w.deps.Lease)); err != nil {
+			return err
+		}
+		return tx.Operations().Update(ctx, told)
+	})
+	if err == nil { // what was not written is tried again
+		t.operation = told
+	}
+	return err
+}
+
+// goOn takes back what the cluster says of a backend that was away.
+func (w *Worker) goOn(ctx context.Context, t *task) error {
+	if t.job.LastError == "" || t.cluster.Record().LastErrorMessage != t.job.LastError {
+		return nil
+	}
 	now := w.deps.Clock.Now()
-	t.operation.Stage, t.operation.UpdatedAt = string(s), now
 	return w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
 		if err := tx.Jobs().Renew(ctx, t.job.ID, t.job.WorkerID, now.Add(w.deps.Lease)); err != nil {
 			return err
 		}
-		return tx.Operations().Update(ctx, t.operation)
+		return w.say(ctx, tx, *t, ending{progress: clusters.Pending, at: now})
 	})
 }
 
@@ -161,7 +179,7 @@ func (w *Worker) pursue(ctx context.Context, t *task, seen *provision.Observed) 
 		if arrived || err != nil {
 			return err
 		}
-		if err := w.stage(ctx, t, seen.Stage); err != nil {
+		if err := errors.Join(w.goOn(ctx, t), w.stage(ctx, t, seen.Stage)); err != nil {
 			return err
 		}
 		if err := w.await(ctx, t.cluster.ID(), *seen); err != nil {
@@ -184,8 +202,17 @@ func (w *Worker) apply(ctx context.Context, t *task) error {
 	defer telling.Wait()
 	defer stop()
 	telling.Go(func() { w.narrate(during, t) })
-	return w.deps.Provisioner.Apply(ctx, t.cluster.Want())
+	err := w.deps.Provisioner.Apply(ctx, t.cluster.Want())
+	if err != nil && errors.Is(context.Cause(ctx), errLate) {
+		return errors.Join(errUnasked, err)
+	}
+	return err
 }
+
+// errUnasked is an attempt whose time ran out before the control plane was asked
+// for: it may have waited for the others' turns for most of it, which says
+// nothing about this one.
+const errUnasked = reason("The control plane could not be asked for in time. The platform may be busy with others.")
 
 // narrate writes the stage until ctx ends. Nothing depends on it.
 func (w *Worker) narrate(ctx context.Context, t *task) {

@@ -140,6 +140,7 @@ func TestABackendThatIsAwayIsWaitedForHoweverLong(t *testing.T) {
 		c := w.create(t, "demo")
 		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = absent })
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		jobs, ops := w.work(t)
 		if jobs[0].Status != "pending" || jobs[0].LastError != "The host does not answer." || ops[0].ErrorMessage != "The host does not answer." {
 			t.Errorf("after an hour: %+v, %+v", jobs[0], ops[0])
@@ -147,11 +148,44 @@ func TestABackendThatIsAwayIsWaitedForHoweverLong(t *testing.T) {
 		if tries > 1000 {
 			t.Errorf("it was tried %d times within an hour", tries)
 		}
+		if got, _ := w.Get(w.ctx, c); got.LastErrorMessage != "The host does not answer." || got.Status != string(clusters.Provisioning) {
+			t.Errorf("the cluster says %q, %s", got.LastErrorMessage, got.Status)
+		}
 		w.untilStatus(t, c, clusters.Ready, 3*time.Hour)
 		if jobs, _ = w.work(t); jobs[0].AttemptCount != 1 {
 			t.Errorf("%d attempts were counted", jobs[0].AttemptCount)
 		}
 	})
+}
+
+// TestAClusterSaysNoMoreThatTheBackendIsAwayOnceItsJobGoesOn: long before it is
+// ready, or after an error that is another one.
+func TestAClusterSaysNoMoreThatTheBackendIsAwayOnceItsJobGoesOn(t *testing.T) {
+	for name, next := range map[string]error{"goes on": nil, "another error": fault.Unavailable.New("host_busy", "The host is busy.")} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.planes.PlayAll(memprovision.Script{Takes: 5 * time.Minute})
+				result := fault.Unavailable.New("host_unreachable", "The host does not answer.").Because(provision.ErrAway)
+				var away atomic.Bool
+				away.Store(true)
+				back := hooked{Provisioner: w.planes, apply: func(context.Context, provision.Want) error {
+					if away.Load() {
+						return result
+					}
+					return next
+				}}
+				c := w.create(t, "demo")
+				w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = back })
+				says := func() string { got, _ := w.Get(w.ctx, c); return got.LastErrorMessage }
+				until(t, "told", time.Second, func() bool { return says() == "The host does not answer." })
+				away.Store(false)
+				until(t, "taken back", 2*time.Minute, func() bool { return says() == "" })
+				if s := w.status(t, c); s != clusters.Provisioning {
+					t.Errorf("it is %s", s)
+				}
+			})
+		})
+	}
 }
 
 func TestAPermanentFailureIsToldAtOnceAndAnUpdateTriesAgain(t *testing.T) {
@@ -201,14 +235,38 @@ func TestAPlaneThatIsNeverReadyIsGivenUpWithWordsAtTheDeadline(t *testing.T) {
 	})
 }
 
-func TestAnApplyThatHangsIsGivenUpAtTheDeadline(t *testing.T) {
+func TestAnApplyThatHangsIsGivenUpAfterTheLastAttempt(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		hangs := hooked{Provisioner: w.planes, apply: func(ctx context.Context, _ provision.Want) error { <-ctx.Done(); return ctx.Err() }}
 		c := w.create(t, "demo")
 		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = hangs })
-		w.untilStatus(t, c, clusters.Error, deadline+time.Second)
+		w.untilStatus(t, c, clusters.Error, attempts*(deadline+time.Minute))
 		if got, _ := w.Get(w.ctx, c); !strings.Contains(got.LastErrorMessage, "in time") {
 			t.Errorf("it says %q", got.LastErrorMessage)
+		}
+		if jobs, _ := w.work(t); jobs[0].AttemptCount != attempts {
+			t.Errorf("%d attempts were made", jobs[0].AttemptCount)
+		}
+	})
+}
+
+// TestWhoWaitedTooLongForATurnIsNotGivenUp: the first attempt's time ran out
+// before its control plane was asked for.
+func TestWhoWaitedTooLongForATurnIsNotGivenUp(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var waited atomic.Bool
+		queue := hooked{Provisioner: w.planes, apply: func(ctx context.Context, _ provision.Want) error {
+			if waited.CompareAndSwap(false, true) {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}}
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = queue })
+		w.untilStatus(t, c, clusters.Ready, deadline+time.Minute)
+		if jobs, _ := w.work(t); jobs[0].AttemptCount != 2 {
+			t.Errorf("%d attempts were counted", jobs[0].AttemptCount)
 		}
 	})
 }
@@ -397,6 +455,22 @@ func TestALostLeaseEndsTheAttemptAndLeavesTheJobToTheOther(t *testing.T) {
 	})
 }
 
+// TestALongerLeaseIsLeftToItsWorker: workers may be given other leases one after
+// the other.
+func TestALongerLeaseIsLeftToItsWorker(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Takes: 5 * time.Minute})
+		c := w.create(t, "demo")
+		w.run(t, "long", func(d *reconcile.Deps) { d.Lease = 10 * time.Minute })
+		synctest.Wait()
+		w.run(t, "short")
+		w.untilStatus(t, c, clusters.Ready, 6*time.Minute)
+		if jobs, _ := w.work(t); jobs[0].AttemptCount != 1 {
+			t.Errorf("it was taken from a worker that lives: %+v", jobs[0])
+		}
+	})
+}
+
 func TestALongAttemptKeepsItsLease(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.planes.PlayAll(memprovision.Script{Takes: 5 * lease})
@@ -470,6 +544,59 @@ func TestAWorkerThatCannotRenewStopsBeforeAnotherMayBegin(t *testing.T) {
 			})
 		})
 	}
+}
+
+// stageless is a store that does not take an operation's next stage for once.
+type stageless struct {
+	store.Store
+	left *atomic.Int32
+}
+
+func (s stageless) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	return s.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error { return do(ctx, stagelessTx{tx, s.left}) })
+}
+
+type stagelessTx struct {
+	store.Tx
+	left *atomic.Int32
+}
+
+func (tx stagelessTx) Operations() store.Operations {
+	return stagelessOperations{tx.Tx.Operations(), tx.left}
+}
+
+type stagelessOperations struct {
+	store.Operations
+	left *atomic.Int32
+}
+
+func (o stagelessOperations) Update(ctx context.Context, op store.Operation) error {
+	if op.Status == string(clusters.Running) && o.left.Add(-1) >= 0 {
+		return fault.Unavailable.New("store_busy", "The database is busy.")
+	}
+	return o.Operations.Update(ctx, op)
+}
+
+// TestAStageThatCouldNotBeWrittenIsWrittenLater: while the control plane is being
+// asked for, nothing ends because of it.
+func TestAStageThatCouldNotBeWrittenIsWrittenLater(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var left atomic.Int32
+		var installing atomic.Bool
+		left.Store(1)
+		installing.Store(true)
+		long := hooked{Provisioner: installs{w.planes, &installing}, apply: func(ctx context.Context, _ provision.Want) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner, d.Store = long, stageless{w.store, &left} })
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if _, ops := w.work(t); left.Load() >= 1 || ops[0].Stage != string(provision.InstallingChart) {
+			t.Errorf("the operation is at %q", ops[0].Stage)
+		}
+	})
 }
 
 func TestAHiccupOfTheStoreDoesNotEndAnAttempt(t *testing.T) {

@@ -74,6 +74,7 @@ type ending struct {
 	superseded bool
 	stopped    bool // by the end of the process
 	uncounted  bool // the attempt does not count against the job
+	away       bool // what the backend stands on could not be reached
 }
 
 func (e ending) outcome() Outcome {
@@ -118,9 +119,9 @@ func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
 	case stopped: // by the process that ends, not by a fault of the job
 		e.progress, e.message, e.stopped, e.uncounted = clusters.Pending, "", true, true
 	case errors.Is(result, provision.ErrAway): // nobody has found anything wrong with the cluster
-		e.progress, e.uncounted, e.notBefore = clusters.Pending, true, now.Add(w.backoff(max(job.AttemptCount, whileAway)))
+		e.progress, e.uncounted, e.away, e.notBefore = clusters.Pending, true, true, now.Add(w.backoff(max(job.AttemptCount, whileAway)))
 	case hopeless, errors.Is(result, fault.Invalid), job.AttemptCount >= w.deps.MaxAttempts,
-		errors.Is(result, errLate) && job.Type != string(clusters.Delete): // a removal goes on, and is looked at again
+		errors.Is(result, errLate) && !errors.Is(result, errUnasked) && job.Type != string(clusters.Delete): // a removal goes on, and is looked at again
 		e.progress = clusters.Failed
 	default:
 		e.progress, e.notBefore = clusters.Pending, now.Add(w.backoff(job.AttemptCount))
@@ -173,7 +174,7 @@ func (w *Worker) conclude(ctx context.Context, t task, e ending) error {
 			return err
 		}
 		if e.progress == clusters.Pending {
-			return nil
+			return w.say(ctx, tx, t, e)
 		}
 		rec, err := w.mark(ctx, tx, t, e)
 		if errors.Is(err, fault.NotFound) {
@@ -184,6 +185,27 @@ func (w *Worker) conclude(ctx context.Context, t task, e ending) error {
 		}
 		return w.journal.Write(ctx, tx, concluding(t.job, rec, e))
 	})
+}
+
+// say has the cluster tell people why nothing happens while its job waits for a
+// backend that is away, and no more once the job goes on.
+func (w *Worker) say(ctx context.Context, tx store.Tx, t task, e ending) error {
+	if !e.away && t.job.LastError == "" {
+		return nil
+	}
+	rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), t.job.ClusterID)
+	if errors.Is(err, fault.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c := clusters.Of(rec)
+	if e.away && !(concerns(t.job, c) && c.Hold(e.message, e.at)) || !e.away && !c.GoOn(t.job.LastError, e.at) {
+		return nil
+	}
+	rec = c.Record()
+	return tx.Clusters().Update(ctx, &rec)
 }
 
 // mark writes the end of a job on its cluster. Nearly always that is still as it
