@@ -20,14 +20,15 @@ import (
 )
 
 // Migrate brings the database to the schema of this program, and returns the
-// schema's version.
+// schema's version. It fails with fault.Unavailable for what waiting may mend; it
+// may then be called again.
 func Migrate(ctx context.Context, databaseURL string, log *slog.Logger) (version int64, err error) {
-	s, err := bunstore.Open(ctx, bunstore.Config{URL: databaseURL, Log: log})
+	s, err := bunstore.New(bunstore.Config{URL: databaseURL, Log: log})
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.Migrate(ctx); err != nil {
+	if err := s.Start(ctx); err != nil {
 		return 0, err
 	}
 	version, _, err = s.SchemaVersion(ctx)

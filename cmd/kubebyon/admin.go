@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/app/dev"
 	"github.com/kubebyon/kubebyon/app/offline"
+	"github.com/kubebyon/kubebyon/cmd/process"
 	"github.com/kubebyon/kubebyon/cmd/settings"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -181,14 +184,17 @@ func listAccounts(cmd *cobra.Command, people *offline.Accounts) error {
 
 func migrateCommand() *cobra.Command {
 	var d databaseFlags
+	var life settings.Life
 	cmd := &cobra.Command{
 		Use: "migrate", Short: "Bring the database to this program's schema; a server does so itself when it starts", Args: settings.NoArguments,
+		Long: `Bring the database to this program's schema, as a server does itself when it
+starts. A PostgreSQL that is away is waited for; the log says so.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			url, err := d.url()
 			if err != nil {
 				return err
 			}
-			v, err := offline.Migrate(cmd.Context(), url, d.log.Logger(os.Stderr))
+			v, err := migrate(cmd.Context(), url, d.log.Logger(os.Stderr), life.StartTimeout)
 			if err != nil {
 				return err
 			}
@@ -197,5 +203,19 @@ func migrateCommand() *cobra.Command {
 		},
 	}
 	d.register(cmd.Flags())
+	life.Register(cmd.Flags())
 	return settings.WithEnvironment(cmd)
+}
+
+// migrate waits for a server that is away. A file that cannot be opened or
+// written to is somebody's mistake, and waits for them.
+func migrate(ctx context.Context, url string, log *slog.Logger, limit time.Duration) (version int64, err error) {
+	if strings.HasPrefix(url, "sqlite:") {
+		return offline.Migrate(ctx, url, log)
+	}
+	err = process.Await(ctx, log, limit, func(ctx context.Context) error {
+		version, err = offline.Migrate(ctx, url, log)
+		return err
+	})
+	return version, err
 }

@@ -39,7 +39,7 @@ func TestCommandsRepeatNoSecret(t *testing.T) {
 		"a password alone":                   {at(password), nil, "", "not valid"},
 		"from the environment":               {at("")[:2], []string{"KUBEBYON_DATABASE_URL=postgres://u:" + password + "@127.0.0.1:1/x"}, "", "does not answer"},
 		"from a file":                        {at("")[:2], []string{"KUBEBYON_DATABASE_URL_FILE=" + filepath.Join(home, "url")}, "", "does not answer"},
-		"a migration":                        {[]string{"migrate", "--database-url", "postgres://u:" + password + "@127.0.0.1:1/x"}, nil, "", "does not answer"},
+		"a migration":                        {[]string{"migrate", "--start-timeout-seconds", "1", "--database-url", "postgres://u:" + password + "@127.0.0.1:1/x"}, nil, "", "does not answer"},
 		"a server":                           {[]string{"dev"}, []string{"KUBEBYON_DATABASE_URL=postgres://u:" + password + "@127.0.0.1:1/x"}, "", "does not answer"},
 		"a key that is none":                 {[]string{"dev"}, []string{"KUBEBYON_SECRET_KEY=" + password}, "", "32 random bytes"},
 		"a key's file that holds none":       {[]string{"dev"}, []string{"KUBEBYON_SECRET_KEY_FILE=" + file}, "", "32 random bytes"},

@@ -54,7 +54,7 @@ by a file that the variable with _FILE behind its name names.`,
 	fs.StringVar(&o.adminPass, "admin-password", "", "password of the first administrator; empty: none is made, kubebyon admin create does so (secret)")
 	o.jobs.Register(fs)
 	o.jobs.RegisterQuota(fs)
-	o.life.Register(fs)
+	o.life.RegisterServer(fs)
 	o.log.Register(fs)
 	return settings.WithEnvironment(cmd)
 }

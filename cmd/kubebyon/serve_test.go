@@ -347,3 +347,22 @@ func TestCommandsOnTheServersDatabase(t *testing.T) {
 	}
 	signInWith(t, s, "another horse battery")
 }
+
+// A migration waits for its database, says so, and ends when it was told to wait
+// for no longer.
+func TestAMigrationWaitsForItsDatabase(t *testing.T) {
+	t.Parallel()
+	database, at := newGate(t, freshPostgres(t))
+	site := newSite(t, "KUBEBYON_DATABASE_URL="+at)
+	if out, err := site.call("", "migrate", "--start-timeout-seconds", "1"); err == nil || !strings.Contains(out, "it did not start within 1s") || !strings.Contains(out, "waiting for what is away") {
+		t.Errorf("with a limit: %v\n%s", err, out)
+	}
+	run := site.run(program, "migrate")
+	run.awaitLog(t, "waiting for what is away")
+	database.unlock()
+	if err := <-run.exited; err != nil || !strings.Contains(run.log.tail(), "The database has schema") {
+		t.Errorf("once it is there: %v\n%s", err, run.log.tail())
+	}
+	run.done = true
+	noSecrets(t, run, at)
+}

@@ -140,6 +140,16 @@ func (s *server) await(t testing.TB, path, what string, good func(answer) bool) 
 	return last
 }
 
+// awaitLog waits until the log has a text in it.
+func (s *server) awaitLog(t testing.TB, want string) {
+	t.Helper()
+	for limit := time.Now().Add(time.Minute); !strings.Contains(s.log.tail(), want); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("the log never says %q:\n%s", want, s.log.tail())
+		}
+	}
+}
+
 func (s *server) awaitCheck(t testing.TB, name, want string) answer {
 	t.Helper()
 	return s.await(t, "/readyz", name+" "+want, func(a answer) bool {

@@ -80,7 +80,7 @@ func (s Service) start(ctx context.Context, w *waiting, srv *server) (*app.App, 
 			return nil, nil //nolint:nilnil // as above
 		}
 		if trying.Err() != nil {
-			return nil, fmt.Errorf("it did not start within %v: %w", s.StartTimeout, err)
+			return nil, overdue(s.StartTimeout, err)
 		}
 	}
 }

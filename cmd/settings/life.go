@@ -11,9 +11,14 @@ import (
 // Life says how a process starts and stops.
 type Life struct{ StartTimeout, ShutdownDelay time.Duration }
 
-// Register adds the flags.
+// Register adds the flag of every process.
 func (l *Life) Register(fs *pflag.FlagSet) {
 	seconds(fs, &l.StartTimeout, "start-timeout-seconds", "how long to wait at start for a database that is away; 0: for ever")
+}
+
+// RegisterServer adds the flags of one to which load balancers send requests.
+func (l *Life) RegisterServer(fs *pflag.FlagSet) {
+	l.Register(fs)
 	seconds(fs, &l.ShutdownDelay, "shutdown-delay-seconds", "how long requests are still taken when readiness has gone, so that load balancers notice")
 }
 

@@ -204,7 +204,8 @@ spec:
     - name: migrate
       image: {{ include "kubebyon.image" (list $root "server") }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-      args: [migrate]
+      # It waits for a database that is away, and says so in its log.
+      args: [migrate, --start-timeout-seconds=0]
       env:
         - {name: KUBEBYON_DATABASE_URL_FILE, value: /run/secrets/kubebyon/database-url}
         - {name: KUBEBYON_LOG_LEVEL, value: {{ $root.Values.config.logLevel }}}
