@@ -48,6 +48,7 @@ type App struct {
 
 	fx           *fx.App
 	lookout      *lookout
+	starting     *starting
 	startTimeout time.Duration
 }
 
@@ -75,10 +76,11 @@ func New(c Config, options ...fx.Option) (*App, error) {
 		}
 		c.Name = "process-" + hex.EncodeToString(b[:])
 	}
-	a := &App{lookout: newLookout(c), startTimeout: c.StartTimeout}
+	a := &App{lookout: newLookout(c), starting: new(starting), startTimeout: c.StartTimeout}
 	a.fx = fx.New(
 		fx.WithLogger(func() fxevent.Logger { return quiet{c.Log} }),
 		fx.Supply(c.Log, c, a.lookout),
+		fx.Decorate(a.starting.about),
 		fx.Options(options...),
 		fx.Provide(newPlatform),
 		fx.Invoke(func(lc fx.Lifecycle, p *platform) {
@@ -103,11 +105,12 @@ func (a *App) Start(ctx context.Context) error {
 		ctx, cancel = context.WithTimeout(ctx, a.startTimeout)
 		defer cancel()
 	}
-	return a.fx.Start(ctx)
+	return a.starting.run(ctx, a.fx.Start)
 }
 
 // Stop ends background work and gives back what this process held.
 func (a *App) Stop(ctx context.Context) error {
+	a.lookout.drain() // also when nothing has started, or not all
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	return a.fx.Stop(ctx)
