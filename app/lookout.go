@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -27,10 +28,21 @@ type lookout struct {
 	now   func() time.Time
 	asked map[string]func(context.Context) error
 
+	began time.Time
+
 	mu       sync.Mutex
+	last     *look // nil: nobody has looked yet
 	sighted  map[string]sighting
 	draining bool
 	end      context.CancelFunc // of background work
+}
+
+// look is one that all who come together share. Its outcome may be read when done
+// is closed.
+type look struct {
+	at     time.Time
+	done   chan struct{}
+	checks map[string]error
 }
 
 // sighting is what is known of one thing.
@@ -41,7 +53,7 @@ type sighting struct {
 }
 
 func newLookout(c Config) *lookout {
-	return &lookout{log: c.part("readiness"), now: c.Now, sighted: map[string]sighting{}}
+	return &lookout{log: c.part("readiness"), now: c.Now, began: c.Now(), sighted: map[string]sighting{}}
 }
 
 func (l *lookout) watch(b backends) {
@@ -60,39 +72,103 @@ func pingOf(backend any) func(context.Context) error {
 
 var errDraining = errors.New("the server is stopping")
 
-// check asks all at once: one that hangs leaves the others their time.
+// lookKept is for how long what was learnt is told to everybody who asks. Anyone
+// may, and each look asks the database, the broker and the host.
+const lookKept = time.Second
+
+// check tells what is there, as of a second ago.
 func (l *lookout) check(ctx context.Context) map[string]error {
+	k, mine := l.share()
+	if mine {
+		l.look(ctx, k)
+	}
+	select {
+	case <-k.done:
+	case <-ctx.Done(): // it is not known
+		return l.finish(ctx, nil)
+	}
+	return l.finish(ctx, k.checks)
+}
+
+// share returns the look that is under way or has just been, or a new one, which
+// the caller has to take.
+func (l *lookout) share() (k *look, mine bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	if k := l.last; k != nil {
+		select {
+		case <-k.done:
+			if age := now.Sub(k.at); age >= 0 && age < lookKept {
+				return k, false
+			}
+		default:
+			return k, false
+		}
+	}
+	l.last = &look{done: make(chan struct{})}
+	return l.last, true
+}
+
+// look asks all at once: one that hangs leaves the others their time. It goes on
+// when whoever asked first has gone, for the others.
+func (l *lookout) look(ctx context.Context, k *look) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	defer cancel()
+	if end, ok := ctx.Deadline(); ok {
+		limited, cancel = context.WithDeadline(limited, end)
+		defer cancel()
+	}
+	checks := make(map[string]error, len(l.asked))
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	checks := map[string]error{}
 	for name, ask := range l.asked {
 		wg.Go(func() {
-			err := ask(ctx)
+			err := ask(limited)
 			mu.Lock()
 			defer mu.Unlock()
 			checks[name] = err
 		})
 	}
 	wg.Wait()
-	if errors.Is(ctx.Err(), context.Canceled) { // whoever asked has gone, and nothing was learnt
-		return checks
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, err := range checks {
 		checks[name] = l.note(ctx, name, err)
 	}
-	if l.draining {
-		checks["server"] = errDraining
+	k.at, k.checks = l.now(), checks
+	close(k.done)
+}
+
+// finish adds what is known of this process itself; checks are nil for a caller
+// that has gone.
+func (l *lookout) finish(ctx context.Context, checks map[string]error) map[string]error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := maps.Clone(checks)
+	if out == nil {
+		out = map[string]error{}
+		for name := range l.asked {
+			out[name] = ctx.Err()
+		}
 	}
-	return checks
+	if l.draining {
+		out["server"] = errDraining
+	}
+	return out
 }
 
 // tellEvery is how often the log is told of the same thing.
 const tellEvery = time.Minute
 
+// strictFor is how long a process that has just begun waits for all before it says
+// that it is ready.
+const strictFor = time.Minute
+
 // note keeps what was learnt. Only the database is needed for every answer: what
-// else was there before and went is waited for by the jobs, not by requests.
+// else was there before and went, or does not come, is waited for by the jobs and
+// not by requests. Were it otherwise for long, servers that are restarted while
+// the broker is away would go out of service one after the other.
 func (l *lookout) note(ctx context.Context, name string, err error) error {
 	s := l.sighted[name]
 	defer func() { l.sighted[name] = s }()
@@ -103,12 +179,13 @@ func (l *lookout) note(ctx context.Context, name string, err error) error {
 		s = sighting{seen: true}
 		return nil
 	}
-	if now := l.now(); !s.away || now.Sub(s.told) >= tellEvery {
+	now := l.now()
+	if !s.away || now.Sub(s.told) >= tellEvery {
 		s.told = now
 		l.log.WarnContext(ctx, "something that is needed does not answer; waiting for it", "check", name, "err", err)
 	}
 	s.away = true
-	if s.seen && name != "database" {
+	if name != "database" && (s.seen || now.Sub(l.began) >= strictFor) {
 		return httpapi.Degraded(err)
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,6 +14,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/app"
 	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -21,10 +23,13 @@ import (
 // remote is a provisioner whose host may be away.
 type remote struct {
 	provision.Provisioner
-	away *atomic.Bool
+	away  *atomic.Bool
+	asked *atomic.Int64
 }
 
-func (r remote) Ping(context.Context) error {
+func (r remote) Ping(ctx context.Context) error {
+	r.asked.Add(1)
+	bell.Wait(ctx, nil, 100*time.Millisecond) // so that others come meanwhile
 	if r.away.Load() {
 		return errHostAway
 	}
@@ -33,28 +38,78 @@ func (r remote) Ping(context.Context) error {
 
 const errHostAway = errString("the host is away")
 
-// A backend that has not been there yet is waited for; one that was there and
-// went makes no process unready.
+// A backend that has not been there yet is waited for, but not for long; one that
+// was there and went makes no process unready.
 func TestWhatWentOnlyDegrades(t *testing.T) {
 	t.Parallel()
-	var away atomic.Bool
-	away.Store(true)
-	p, err := app.New(app.Config{}, inMemory(t), app.Replace[provision.Provisioner](remote{memprovision.New(memprovision.Config{}), &away}))
+	for _, comes := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			p, away, _ := watching(t)
+			away.Store(true)
+			backend := func() error {
+				time.Sleep(2 * time.Second)
+				return p.Ready(t.Context())["backend"]
+			}
+			if err := backend(); err == nil || isDegraded(err) {
+				t.Errorf("before it was there: %v", err)
+			}
+			if comes {
+				away.Store(false)
+				if err := backend(); err != nil {
+					t.Errorf("while it is there: %v", err)
+				}
+				away.Store(true)
+			} else {
+				time.Sleep(time.Minute)
+			}
+			if err := backend(); !isDegraded(err) {
+				t.Errorf("when it went, or did not come: %v", err)
+			}
+		})
+	}
+}
+
+// Anyone may ask whether the platform is ready; what it needs is asked about once
+// a second, for all of them.
+func TestManyWhoAskShareOneLook(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, away, asked := watching(t)
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				if err := p.Ready(t.Context())["backend"]; err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := asked.Load(); n != 1 {
+			t.Errorf("50 who ask at once make %d looks", n)
+		}
+		away.Store(true)
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if err := p.Ready(gone)["backend"]; isDegraded(err) {
+			t.Errorf("within a second it looks again: %v", err)
+		}
+		time.Sleep(time.Second)
+		if err := p.Ready(t.Context())["backend"]; !isDegraded(err) || asked.Load() != 2 {
+			t.Errorf("a second later: %v after %d looks", err, asked.Load())
+		}
+	})
+}
+
+// watching is a platform with a host that may be away, and that counts how often
+// it is asked.
+func watching(t *testing.T) (p *app.App, away *atomic.Bool, asked *atomic.Int64) {
+	t.Helper()
+	away, asked = new(atomic.Bool), new(atomic.Int64)
+	p, err := app.New(app.Config{}, inMemory(t), app.Replace[provision.Provisioner](remote{memprovision.New(memprovision.Config{}), away, asked}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	backend := func() error { return p.Ready(t.Context())["backend"] }
-	if err := backend(); err == nil || isDegraded(err) {
-		t.Errorf("before it was there: %v", err)
-	}
-	away.Store(false)
-	if err := backend(); err != nil {
-		t.Errorf("while it is there: %v", err)
-	}
-	away.Store(true)
-	if err := backend(); !isDegraded(err) {
-		t.Errorf("when it went: %v", err)
-	}
+	return p, away, asked
 }
 
 func isDegraded(err error) bool {
