@@ -24,6 +24,8 @@ RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 # Where the tests find PostgreSQL and RabbitMQ. These are there now, so that a
 # test which misses one fails (CI) instead of being skipped.
 SERVICES := env=$$(.ci/testservices) && eval "$$env" && export CI=$${CI:-true} &&
+# Begun first, so that the others run beside them.
+LONGEST := ./cmd/acceptance ./cmd/kubebyon ./adapters/bunstore ./adapters/helmprovision
 SCRIPTS := $(shell git ls-files -co --exclude-standard '*.sh' .ci/run .ci/testservices)
 LINT := $(CURDIR)/.cache/bin/golangci-lint
 VULNCHECK := $(CURDIR)/.cache/bin/govulncheck
@@ -68,7 +70,7 @@ test: export KUBEBYON_LOCALPLANE := $(CURDIR)/bin/kubebyon-localplane
 test: export KUBEBYON_KUBECTL ?= $(CURDIR)/bin/kubectl
 test: build bin/kubectl shellcheck curl servers ## Test everything, on real PostgreSQL, RabbitMQ and Kubernetes
 	@$(if $(RACE),,echo 'No C compiler here: testing without the race detector')
-	$(SERVICES) go test $(RACE) -count=1 -timeout 14m ./...
+	$(SERVICES) go test $(RACE) -count=1 -timeout 14m $(LONGEST) ./...
 	$(SERVICES) $(if $(RACE),cd $(PLANE) &&,$(IN_PLANE)) go test $(RACE) -count=1 -timeout 14m ./...
 
 .PHONY: chaos

@@ -28,7 +28,7 @@ import (
 // kills, and KUBEBYON_CHAOS_LOGS a folder for the logs of servers and control planes.
 func TestAcknowledgedRequestsSurviveKills(t *testing.T) {
 	t.Parallel()
-	seed, kills := chaosSetting(t, "SEED", rand.Uint64()>>1), chaosSetting(t, "KILLS", 8)
+	seed, kills := chaosSetting(t, "SEED", rand.Uint64()>>1), chaosSetting(t, "KILLS", 5)
 	t.Logf("replay with KUBEBYON_CHAOS_SEED=%d KUBEBYON_CHAOS_KILLS=%d", seed, kills)
 	c := newChaos(t, seed)
 	plan := drawKills(seed, int(kills))
