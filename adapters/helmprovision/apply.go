@@ -65,6 +65,7 @@ type attempt struct {
 	before    verdict
 	access    access
 	plan      planned
+	grip      *grip // from when it is reserved
 }
 
 // bring lets the host cluster move toward want.
@@ -84,15 +85,16 @@ func (p *Provisioner) bring(ctx context.Context, want provision.Want) error {
 	if err := a.enter(ctx); err != nil {
 		return err
 	}
-	release, err := p.reserve(ctx, want.Name)
-	if err != nil {
+	if a.grip, err = p.reserve(ctx, want.Name); err != nil {
 		return err
 	}
-	defer release()
-	if err := a.find(ctx); err != nil { // another process may have come first
-		return err
+	defer a.grip.release()
+	ctx, cancel := a.grip.while(ctx)
+	defer cancel()
+	if err = a.find(ctx); err == nil { // another process may have come first
+		err = a.run(ctx)
 	}
-	return a.run(ctx)
+	return a.grip.orTaken(err)
 }
 
 // prepare finds out whether want can arrive at all, before anything is changed.
@@ -282,7 +284,7 @@ func (a *attempt) run(ctx context.Context) error {
 		return err
 	}
 	began := a.p.config.Now()
-	if err := a.p.release(a.want.Name, ch, a.plan); err != nil {
+	if err := a.p.release(a.grip, a.want.Name, ch, a.plan); err != nil {
 		return told(err, "install the chart for "+a.want.Name)
 	}
 	a.p.config.Log.InfoContext(ctx, "chart installed", "cluster", a.want.ID.String(), "name", a.want.Name,

@@ -370,7 +370,7 @@ func TestWhatAKilledProcessLeftIsGoneOnWith(t *testing.T) {
 	t.Parallel()
 	b := hosted(t)
 	p, client := start(t, b.config(t)), b.client(t)
-	p.leaseTime = time.Second
+	p.leaseTime = 4 * time.Second
 	w := wanted(t, p)
 
 	// Killed in the middle of the first installation: a record, and half of the objects.

@@ -96,25 +96,27 @@ func (p *Provisioner) remove(ctx context.Context, n corev1.Namespace) error {
 	if err := p.annotate(ctx, n.Name, map[string]any{noteCondemned: p.config.Now().UTC().Format(time.RFC3339)}); err != nil {
 		return told(err, "write to the namespace "+n.Name)
 	}
-	release, err := p.reserve(ctx, n.Name)
+	g, err := p.reserve(ctx, n.Name)
 	if errors.Is(err, fault.Unavailable) && fault.CodeOf(err) == "control_plane_removing" {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer release()
-	return p.empty(ctx, n)
+	defer g.release()
+	held, cancel := g.while(ctx)
+	defer cancel()
+	return g.orTaken(p.empty(held, g, n))
 }
 
-func (p *Provisioner) empty(ctx context.Context, n corev1.Namespace) error {
+func (p *Provisioner) empty(ctx context.Context, g *grip, n corev1.Namespace) error {
 	select {
 	case p.operations <- struct{}{}:
 		defer func() { <-p.operations }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := p.uninstall(n.Name); err != nil {
+	if err := p.uninstall(g, n.Name); err != nil {
 		return told(err, "uninstall the chart of "+n.Name)
 	}
 	claims := p.host.client.CoreV1().PersistentVolumeClaims(n.Name)

@@ -97,9 +97,16 @@ func loadKubeconfig(path string) (*rest.Config, error) {
 type lender struct {
 	host      *host
 	namespace string
+	grip      *grip // nil: for reading only
 }
 
-func (g lender) ToRESTConfig() (*rest.Config, error) { return rest.CopyConfig(g.host.config), nil }
+func (g lender) ToRESTConfig() (*rest.Config, error) {
+	config := rest.CopyConfig(g.host.config)
+	if g.grip != nil {
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return guard{g.grip, next} })
+	}
+	return config, nil
+}
 
 func (g lender) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) {
 	return g.host.discover, nil

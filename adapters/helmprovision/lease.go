@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -67,17 +69,21 @@ func selfName() string {
 	return name + "-" + hex.EncodeToString(random[:])
 }
 
+// errTaken ends an attempt whose lease another process may have.
+var errTaken = errors.New("the lease of the control plane is lost")
+
 // reserve keeps other processes from changing a control plane: Helm itself has no
 // lock. It fails with fault.Unavailable when another one that lives goes on having it.
-func (p *Provisioner) reserve(ctx context.Context, namespace string) (release func(), err error) {
+func (p *Provisioner) reserve(ctx context.Context, namespace string) (*grip, error) {
 	began, seen, since := p.config.Now(), "", p.config.Now()
 	for {
-		version, err := p.takeLease(ctx, namespace, seen != "" && p.config.Now().Sub(since) >= p.leaseTime)
+		asked := p.config.Now()
+		mine, version, err := p.takeLease(ctx, namespace, seen != "" && asked.Sub(since) >= p.leaseTime)
 		if err != nil {
 			return nil, told(err, "reserve the namespace "+namespace)
 		}
-		if version == "" {
-			return p.keepLease(namespace), nil
+		if mine != nil {
+			return p.hold(mine, asked), nil
 		}
 		if version != seen {
 			seen, since = version, p.config.Now()
@@ -91,56 +97,201 @@ func (p *Provisioner) reserve(ctx context.Context, namespace string) (release fu
 	}
 }
 
-// takeLease returns "" when it has the lease, and else the version of the
+// takeLease returns the lease when it has it, and else the version of the
 // holder's. A holder is dead when its version has not changed for long: nobody's
 // clock is compared with anybody else's.
-func (p *Provisioner) takeLease(ctx context.Context, namespace string, isDead bool) (held string, err error) {
+func (p *Provisioner) takeLease(ctx context.Context, namespace string, isDead bool) (mine *coordinationv1.Lease, held string, err error) {
 	leases := p.host.client.CoordinationV1().Leases(namespace)
 	seconds, now := int32(max(p.leaseTime.Seconds(), 1)), metav1.NewMicroTime(p.config.Now())
 	lease := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: leaseName, Namespace: namespace, Labels: map[string]string{managedBy: managedName}},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &p.self, LeaseDurationSeconds: &seconds, AcquireTime: &now, RenewTime: &now},
 	}
-	_, err = leases.Create(ctx, lease, metav1.CreateOptions{})
+	mine, err = leases.Create(ctx, lease, metav1.CreateOptions{})
+	if err == nil {
+		return mine, "", nil
+	}
 	if !apierrors.IsAlreadyExists(err) {
-		return "", err
+		return nil, "", err
 	}
 	found, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return "gone", nil
+		return nil, "gone", nil
 	}
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
-	if holder := found.Spec.HolderIdentity; holder != nil && *holder != "" && *holder != p.self && !isDead {
-		return found.ResourceVersion, nil
+	if holder := holderOf(found); holder != "" && holder != p.self && !isDead {
+		return nil, found.ResourceVersion, nil
 	}
 	found.Spec = lease.Spec
-	if _, err = leases.Update(ctx, found, metav1.UpdateOptions{}); apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return "changed", nil
+	mine, err = leases.Update(ctx, found, metav1.UpdateOptions{})
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil, "changed", nil
 	}
-	return "", err
+	if err != nil {
+		return nil, "", err
+	}
+	return mine, "", nil
 }
 
-// keepLease renews the lease until it is released.
-func (p *Provisioner) keepLease(namespace string) (release func()) {
-	ctx, stop := context.WithCancel(context.Background())
-	var renewing sync.WaitGroup
-	renewing.Go(func() {
-		for bell.Wait(ctx, nil, p.leaseTime/4) {
-			if _, err := p.takeLease(ctx, namespace, false); err != nil && ctx.Err() == nil {
-				p.config.Log.WarnContext(ctx, "lease of a control plane not renewed; trying again", "namespace", namespace, "err", err)
-			}
+func holderOf(l *coordinationv1.Lease) string {
+	if l.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *l.Spec.HolderIdentity
+}
+
+// grip is a lease for as long as this process has it.
+type grip struct {
+	p        *Provisioner
+	lost     context.Context //nolint:containedctx // ends with the lease, with the cause errTaken
+	lose     context.CancelCauseFunc
+	stop     context.CancelFunc
+	renewing sync.WaitGroup
+
+	mu    sync.Mutex
+	lease *coordinationv1.Lease
+	until time.Time
+}
+
+// hold renews a lease, asked for at that time, until it is released or lost.
+func (p *Provisioner) hold(lease *coordinationv1.Lease, asked time.Time) *grip {
+	g := &grip{p: p}
+	g.lost, g.lose = context.WithCancelCause(context.Background())
+	g.renewed(lease, asked)
+	var ctx context.Context
+	ctx, g.stop = context.WithCancel(context.Background())
+	g.renewing.Go(func() { g.keep(ctx) })
+	return g
+}
+
+// renewed counts from when it was asked for. A quarter of the time is left for
+// what the host is still about to do when the lease is lost.
+func (g *grip) renewed(lease *coordinationv1.Lease, asked time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lease, g.until = lease, asked.Add(g.p.leaseTime-g.p.leaseTime/4)
+}
+
+// holds fails when another process may have the lease: also for one that was
+// frozen, and has not come to know it yet.
+func (g *grip) holds() error {
+	g.mu.Lock()
+	isOver := !g.p.config.Now().Before(g.until)
+	g.mu.Unlock()
+	if isOver {
+		g.lose(errTaken)
+	}
+	if g.lost.Err() != nil {
+		return busy().Because(errTaken)
+	}
+	return nil
+}
+
+// while returns a ctx that ends also when the lease is lost.
+func (g *grip) while(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	unhook := context.AfterFunc(g.lost, func() { cancel(errTaken) })
+	return ctx, func() { unhook(); cancel(nil) }
+}
+
+// orTaken says that an attempt failed for want of the lease, when it did.
+func (g *grip) orTaken(err error) error {
+	if err != nil && g.lost.Err() != nil {
+		return busy().Because(errors.Join(errTaken, err))
+	}
+	return err
+}
+
+func (g *grip) keep(ctx context.Context) {
+	pause := g.p.leaseTime / 4
+	for bell.Wait(ctx, nil, pause) {
+		err := g.renew(ctx)
+		if ctx.Err() != nil {
+			return
 		}
-	})
-	return func() {
-		stop()
-		renewing.Wait()
-		ctx, cancel := context.WithTimeout(context.Background(), p.config.RequestTimeout)
-		defer cancel()
-		err := p.host.client.CoordinationV1().Leases(namespace).Delete(ctx, leaseName, metav1.DeleteOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			p.config.Log.DebugContext(ctx, "lease of a control plane not given back; it runs out", "namespace", namespace, "err", err)
+		pause = g.p.leaseTime / 4
+		if err != nil {
+			g.p.config.Log.WarnContext(ctx, "lease of a control plane not renewed; trying again", "namespace", g.lease.Namespace, "err", err)
+			pause /= 4
+		}
+		if g.holds() != nil {
+			g.p.config.Log.WarnContext(ctx, "lease of a control plane is lost; what was under way stops", "namespace", g.lease.Namespace)
+			return
 		}
 	}
+}
+
+// renew takes no longer than a fraction of what it gains.
+func (g *grip) renew(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, g.p.leaseTime/4)
+	defer cancel()
+	leases := g.p.host.client.CoordinationV1().Leases(g.lease.Namespace)
+	asked := g.p.config.Now()
+	now, next := metav1.NewMicroTime(asked), g.lease.DeepCopy()
+	next.Spec.RenewTime = &now
+	made, err := leases.Update(ctx, next, metav1.UpdateOptions{})
+	switch {
+	case err == nil:
+		g.renewed(made, asked)
+		return nil
+	case apierrors.IsNotFound(err):
+		g.lose(errTaken)
+		return nil
+	case !apierrors.IsConflict(err):
+		return err
+	}
+	found, err := leases.Get(ctx, leaseName, metav1.GetOptions{}) // an earlier renewal that arrived late?
+	switch {
+	case apierrors.IsNotFound(err), err == nil && !g.isMine(found):
+		g.lose(errTaken)
+		return nil
+	case err != nil:
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lease = found
+	return errors.New("it was changed meanwhile")
+}
+
+func (g *grip) isMine(l *coordinationv1.Lease) bool {
+	return l.UID == g.lease.UID && holderOf(l) == g.p.self
+}
+
+// release gives the lease back, and leaves it alone when another process has it.
+func (g *grip) release() {
+	g.stop()
+	g.renewing.Wait()
+	defer g.lose(errTaken)
+	if g.lost.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.p.config.RequestTimeout)
+	defer cancel()
+	leases := g.p.host.client.CoordinationV1().Leases(g.lease.Namespace)
+	found, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if err == nil && g.isMine(found) {
+		err = leases.Delete(ctx, leaseName, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &found.UID, ResourceVersion: &found.ResourceVersion}})
+	}
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		g.p.config.Log.DebugContext(ctx, "lease of a control plane not given back; it runs out", "namespace", g.lease.Namespace, "err", err)
+	}
+}
+
+// guard lets no request pass once a lease is lost: Helm knows of none.
+type guard struct {
+	grip *grip
+	next http.RoundTripper
+}
+
+func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := g.grip.holds(); err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close()
+		}
+		return nil, err
+	}
+	return g.next.RoundTrip(r)
 }

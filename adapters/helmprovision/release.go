@@ -24,13 +24,18 @@ const (
 	hookTimeout = 2 * time.Minute
 )
 
-// helm prepares Helm for one namespace.
+// helm prepares Helm to read what it knows of one namespace.
 func (p *Provisioner) helm(namespace string) (*action.Configuration, error) {
+	return p.helmHolding(nil, namespace)
+}
+
+// helmHolding prepares Helm for one namespace. It gets no further than the lease.
+func (p *Provisioner) helmHolding(g *grip, namespace string) (*action.Configuration, error) {
 	c := new(action.Configuration)
 	log := func(format string, args ...any) {
 		p.config.Log.Debug("helm", "namespace", namespace, "says", fmt.Sprintf(format, args...))
 	}
-	if err := c.Init(lender{p.host, namespace}, namespace, "secret", log); err != nil {
+	if err := c.Init(lender{p.host, namespace, g}, namespace, "secret", log); err != nil {
 		return nil, err
 	}
 	c.Releases.MaxHistory = maxHistory
@@ -88,8 +93,8 @@ func (p *Provisioner) runs(ctx context.Context, want provision.Want, hash string
 
 // release installs or upgrades. What an interrupted operation left is gone on
 // with: nothing is removed that holds data.
-func (p *Provisioner) release(name string, ch *chart.Chart, plan planned) error {
-	c, err := p.helm(name)
+func (p *Provisioner) release(g *grip, name string, ch *chart.Chart, plan planned) error {
+	c, err := p.helmHolding(g, name)
 	if err != nil {
 		return err
 	}
@@ -131,8 +136,8 @@ func (p *Provisioner) upgrade(c *action.Configuration, name string, ch *chart.Ch
 }
 
 // uninstall removes the release, in whatever state it is.
-func (p *Provisioner) uninstall(name string) error {
-	c, err := p.helm(name)
+func (p *Provisioner) uninstall(g *grip, name string) error {
+	c, err := p.helmHolding(g, name)
 	if err != nil {
 		return err
 	}
