@@ -37,27 +37,14 @@ func (p *Provisioner) Apply(ctx context.Context, want provision.Want) error {
 	if err := checkAccess(want); err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	if !p.spawn(func(life context.Context) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(life, cancel)()
-		done <- p.bring(ctx, want)
-	}) {
-		return p.alive()
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return p.do(ctx, func(ctx context.Context) error { return p.bring(ctx, want, nil) })
 }
 
 // attempt is one Apply on its way.
 type attempt struct {
-	p    *Provisioner
-	want provision.Want
+	p     *Provisioner
+	want  provision.Want
+	still *corev1.Namespace // not nil: only while the namespace is this one, and wants this
 
 	load      func() (*chart.Chart, error) // each use needs its own
 	file      map[string]any
@@ -68,8 +55,12 @@ type attempt struct {
 	grip      *grip // from when it is reserved
 }
 
-// bring lets the host cluster move toward want.
-func (p *Provisioner) bring(ctx context.Context, want provision.Want) error {
+// errOutdated ends the rest of an attempt when something else is wanted meanwhile.
+var errOutdated = errors.New("something else is wanted meanwhile")
+
+// bring lets the host cluster move toward want. With still it does so only while
+// that is what the namespace says.
+func (p *Provisioner) bring(ctx context.Context, want provision.Want, still *corev1.Namespace) error {
 	unlock, err := p.names.lock(ctx, want.Name)
 	if err != nil {
 		return err
@@ -78,12 +69,14 @@ func (p *Provisioner) bring(ctx context.Context, want provision.Want) error {
 	if err := p.window.await(ctx, patience); err != nil {
 		return err
 	}
-	a := &attempt{p: p, want: want, load: func() (*chart.Chart, error) { return p.shelf.take(ctx) }}
+	a := &attempt{p: p, want: want, still: still, load: func() (*chart.Chart, error) { return p.shelf.take(ctx) }}
 	if err := a.prepare(ctx); err != nil {
 		return err
 	}
-	if err := a.enter(ctx); err != nil {
-		return err
+	if a.namespace == nil {
+		if err := a.makeNamespace(ctx); err != nil {
+			return err
+		}
 	}
 	if a.grip, err = p.reserve(ctx, want.Name); err != nil {
 		return err
@@ -133,6 +126,8 @@ func (a *attempt) note(name string) string {
 func (a *attempt) find(ctx context.Context) error {
 	found, err := a.p.host.client.CoreV1().Namespaces().Get(ctx, a.want.Name, metav1.GetOptions{})
 	switch {
+	case a.still != nil && (apierrors.IsNotFound(err) || err == nil && !a.isStill(found)):
+		return errOutdated
 	case apierrors.IsNotFound(err):
 		if a.want.Existed {
 			return a.lost()
@@ -148,11 +143,17 @@ func (a *attempt) find(ctx context.Context) error {
 	case found.Labels[labelCluster] != a.want.ID.String():
 		return fault.Invalid.New("namespace_taken", "The namespace %s of the host cluster belongs to another cluster of KubeBYON's. Choose another vcluster_name.", a.want.Name)
 	}
-	a.namespace, a.before = found, a.p.look(a.want.ID)
+	a.namespace = found
+	_, a.before = a.p.see(a.want.ID)
 	if a.want.Existed {
 		return a.mustHold(ctx)
 	}
 	return nil
+}
+
+// isStill reports whether nothing else was written to the namespace meanwhile.
+func (a *attempt) isStill(n *corev1.Namespace) bool {
+	return n.UID == a.still.UID && n.Annotations[noteTried] == a.still.Annotations[noteTried]
 }
 
 func (a *attempt) lost() error {
@@ -226,18 +227,6 @@ func (a *attempt) hosts() []string {
 	return slices.DeleteFunc(strings.Split(a.note(noteHosts), ","), func(h string) bool { return h == "" })
 }
 
-// enter makes the namespace when it is not there, and finds out where the control
-// plane is published.
-func (a *attempt) enter(ctx context.Context) (err error) {
-	if a.namespace == nil {
-		if err := a.makeNamespace(ctx); err != nil {
-			return err
-		}
-	}
-	a.access, err = a.publish(ctx)
-	return err
-}
-
 func (a *attempt) makeNamespace(ctx context.Context) error {
 	made, err := a.p.host.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name:   a.want.Name,
@@ -257,6 +246,10 @@ func (a *attempt) makeNamespace(ctx context.Context) error {
 func (a *attempt) run(ctx context.Context) error {
 	if a.namespace == nil {
 		return busy()
+	}
+	var err error
+	if a.access, err = a.publish(ctx); err != nil {
+		return err
 	}
 	if a.access.Host == "" {
 		return a.postpone(ctx)
@@ -338,13 +331,12 @@ func (a *attempt) write(ctx context.Context, hash, endpoint string) error {
 		notes[noteNodePort] = strconv.Itoa(a.access.NodePort)
 	}
 	notes[noteHosts] = strings.Join(remember(a.hosts(), a.access.Host), ",")
-	if err := a.p.annotate(ctx, a.want.Name, notes); err != nil {
+	written, err := a.p.annotate(ctx, a.want.Name, notes)
+	if err != nil {
 		return told(err, "write to the namespace "+a.want.Name)
 	}
-	a.namespace.Annotations = map[string]string{}
-	for name, v := range notes {
-		a.namespace.Annotations[name] = fmt.Sprint(v)
-	}
+	a.p.recall.wrote(a.want.ID, written.ResourceVersion)
+	a.namespace = written
 	return nil
 }
 
@@ -381,13 +373,12 @@ func remember(hosts []string, host string) []string {
 	return hosts[max(0, len(hosts)-maxHosts):]
 }
 
-func (p *Provisioner) annotate(ctx context.Context, namespace string, notes map[string]any) error {
+func (p *Provisioner) annotate(ctx context.Context, namespace string, notes map[string]any) (*corev1.Namespace, error) {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": notes}})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = p.host.client.CoreV1().Namespaces().Patch(ctx, namespace, types.MergePatchType, patch, metav1.PatchOptions{})
-	return err
+	return p.host.client.CoreV1().Namespaces().Patch(ctx, namespace, types.MergePatchType, patch, metav1.PatchOptions{})
 }
 
 // removeCulprits deletes the pods and secrets that made the last attempt fail.
@@ -411,6 +402,7 @@ func (a *attempt) removeCulprits(ctx context.Context) error {
 }
 
 // settle waits, not for long, until this process sees what it has just written.
+// When it does not, observations say no more than that something was.
 func (a *attempt) settle(ctx context.Context) error {
 	late, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -431,11 +423,15 @@ func wantOf(n *corev1.Namespace) (w provision.Want, err error) {
 	return w, err
 }
 
-// finish goes on with an Apply that waited for the address of a load balancer.
+// finish goes on with an Apply that waited for the address of a load balancer,
+// unless the namespace has gone or changed since it was seen as n.
 func (p *Provisioner) finish(ctx context.Context, n *corev1.Namespace) {
 	want, err := wantOf(n)
 	if err == nil && want.ID != (id.Cluster{}) && want.Name == n.Name {
-		err = p.bring(ctx, want)
+		err = p.bring(ctx, want, n)
+	}
+	if errors.Is(err, errOutdated) {
+		return
 	}
 	if err != nil && ctx.Err() == nil {
 		p.config.Log.WarnContext(ctx, "chart not installed after the load balancer had its address; trying again", "namespace", n.Name, "err", err)

@@ -23,21 +23,7 @@ func (p *Provisioner) Destroy(ctx context.Context, cluster id.Cluster) error {
 	if err := errors.Join(ctx.Err(), p.mayChange(), p.alive()); err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	if !p.spawn(func(life context.Context) {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(life, cancel)()
-		done <- p.destroy(ctx, cluster)
-	}) {
-		return p.alive()
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return p.do(ctx, func(ctx context.Context) error { return p.destroy(ctx, cluster) })
 }
 
 var errBlocked = errors.New("the removal has passed its deadline")
@@ -93,7 +79,7 @@ func (p *Provisioner) remove(ctx context.Context, n corev1.Namespace) error {
 	if err != nil {
 		return told(err, "look at the namespace "+n.Name)
 	}
-	if err := p.annotate(ctx, n.Name, map[string]any{noteCondemned: p.config.Now().UTC().Format(time.RFC3339)}); err != nil {
+	if _, err := p.annotate(ctx, n.Name, map[string]any{noteCondemned: p.config.Now().UTC().Format(time.RFC3339)}); err != nil {
 		return told(err, "write to the namespace "+n.Name)
 	}
 	g, err := p.reserve(ctx, n.Name)

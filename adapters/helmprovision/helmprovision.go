@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -130,8 +131,43 @@ func (p *Provisioner) spawn(f func(ctx context.Context)) bool {
 		return false
 	}
 	life := p.life
-	p.living.Go(func() { f(life) })
+	p.living.Go(func() {
+		if err := guarded(life, func(ctx context.Context) error { f(ctx); return nil }); err != nil {
+			p.config.Log.ErrorContext(life, "work in the background has failed", "err", err)
+		}
+	})
 	return true
+}
+
+// do runs f in the background, and waits for it until ctx ends. ctx's end and the
+// Provisioner's are also f's.
+func (p *Provisioner) do(ctx context.Context, f func(ctx context.Context) error) error {
+	done := make(chan error, 1)
+	if !p.spawn(func(life context.Context) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(life, cancel)()
+		done <- guarded(ctx, f)
+	}) {
+		return p.alive()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// guarded turns a panic into an error: a chart or an object that nobody has
+// thought of must not take the process, and every control plane's work, with it.
+func guarded(ctx context.Context, f func(ctx context.Context) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("helmprovision panicked: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return f(ctx)
 }
 
 // Versions implements provision.Catalog.
@@ -174,9 +210,25 @@ func (p *Provisioner) Await(ctx context.Context, cluster id.Cluster, seen provis
 	}
 }
 
-// look judges what is seen, and has found out what is missing for that.
+// look judges what is seen, and goes on with what waits for it.
 func (p *Provisioner) look(cluster id.Cluster) verdict {
+	s, v := p.see(cluster)
+	if v.Finish && !p.config.LookOnly {
+		p.findOut("finish/"+s.namespace.Name, func(ctx context.Context) { p.finish(ctx, s.namespace) })
+	}
+	return v
+}
+
+// see judges what is seen, and has found out what is missing for that. What is
+// older than this process's own last word is not judged.
+func (p *Provisioner) see(cluster id.Cluster) (scene, verdict) {
 	s := p.window.scene(cluster)
+	if version := p.recall.written(cluster); version != "" {
+		if !p.window.shows(s.namespace, version) {
+			return s, pending(provision.InstallingChart)
+		}
+		p.recall.saw(cluster, version)
+	}
 	v := p.config.judge(s, p.recall)
 	switch {
 	case v.Probe:
@@ -185,10 +237,8 @@ func (p *Provisioner) look(cluster id.Cluster) verdict {
 		p.findOut("logs/"+string(v.Logs.UID), func(ctx context.Context) { p.readLogs(ctx, v.Logs) })
 	case v.Events:
 		p.findOut("events/"+s.namespace.Name, func(ctx context.Context) { p.readEvents(ctx, s.namespace.Name) })
-	case v.Finish && !p.config.LookOnly:
-		p.findOut("finish/"+s.namespace.Name, func(ctx context.Context) { p.finish(ctx, s.namespace) })
 	}
-	return v
+	return s, v
 }
 
 // published makes a control plane that runs ready only when it answers where it is
@@ -232,7 +282,7 @@ func (p *Provisioner) pin(s scene, v verdict) verdict {
 	p.findOut("pin/"+s.namespace.Name, func(ctx context.Context) {
 		volumes, err := p.volumes(ctx, s.namespace.Name)
 		if err == nil {
-			err = p.annotate(ctx, s.namespace.Name, map[string]any{noteExisted: v.CA, noteVolumes: strings.Join(volumes, ",")})
+			_, err = p.annotate(ctx, s.namespace.Name, map[string]any{noteExisted: v.CA, noteVolumes: strings.Join(volumes, ",")})
 		}
 		if err != nil && ctx.Err() == nil {
 			p.config.Log.WarnContext(ctx, "certificate authority and volumes not written down", "namespace", s.namespace.Name, "err", err)

@@ -17,8 +17,9 @@ type recall struct {
 	mu        sync.Mutex
 	spans     map[string]span
 	probes    map[id.Cluster]probe
-	texts     map[string]remark // what a pod's container said, why a namespace has no pods
-	questions map[string]bool   // under way
+	texts     map[string]remark     // what a pod's container said, why a namespace has no pods
+	questions map[string]bool       // under way
+	words     map[id.Cluster]string // the namespace's version as last written, until it is seen
 }
 
 // span is how long something has been so, as often as somebody looked.
@@ -46,7 +47,7 @@ const (
 )
 
 func newRecall(now func() time.Time) *recall {
-	return &recall{now: now, spans: map[string]span{}, probes: map[id.Cluster]probe{}, texts: map[string]remark{}, questions: map[string]bool{}}
+	return &recall{now: now, spans: map[string]span{}, probes: map[id.Cluster]probe{}, texts: map[string]remark{}, questions: map[string]bool{}, words: map[id.Cluster]string{}}
 }
 
 func (r *recall) since(key string) time.Duration {
@@ -159,4 +160,28 @@ func (r *recall) fresh(key string, d time.Duration) bool {
 	defer r.mu.Unlock()
 	t, ok := r.texts[key]
 	return ok && r.now().Sub(t.at) < d
+}
+
+// wrote remembers which version of a namespace has to be seen first.
+func (r *recall) wrote(cluster id.Cluster, version string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.words) >= maxRecalled {
+		clear(r.words)
+	}
+	r.words[cluster] = version
+}
+
+func (r *recall) written(cluster id.Cluster) (version string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.words[cluster]
+}
+
+func (r *recall) saw(cluster id.Cluster, version string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.words[cluster] == version {
+		delete(r.words, cluster)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -223,6 +224,18 @@ func (w *window) namespaceOf(cluster id.Cluster) *corev1.Namespace {
 		return nil
 	}
 	return found[0].(*corev1.Namespace) //nolint:forcetypeassert // what the informer holds
+}
+
+// shows reports whether what is seen of a namespace, or that there is none, is no
+// older than a version of it. Versions that cannot be compared are not waited for.
+func (w *window) shows(n *corev1.Namespace, version string) bool {
+	seen := w.kinds["namespaces"].LastSyncResourceVersion()
+	if n != nil {
+		seen = n.ResourceVersion
+	}
+	has, err := strconv.ParseUint(seen, 10, 64)
+	needs, err2 := strconv.ParseUint(version, 10, 64)
+	return err != nil || err2 != nil || has >= needs
 }
 
 func (w *window) scene(cluster id.Cluster) scene {
