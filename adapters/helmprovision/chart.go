@@ -54,8 +54,14 @@ func (s *shelf) take(ctx context.Context) (*chart.Chart, error) {
 }
 
 func (s *shelf) missing(err error) error {
-	return fault.Unavailable.New("chart_unavailable", "The vCluster chart %s could not be read. Check the chart's name or path, its repository and its version.", s.name()).Because(err)
+	return fault.Unavailable.New("chart_unavailable", "The vCluster chart %s could not be read. Check the chart's name or path, its repository and its version.", s.name()).Because(errors.New(withoutUser(err.Error())))
 }
+
+// user is what an address may hold of one, and of his password.
+var user = regexp.MustCompile(`([a-z][a-z0-9+.-]*://)[^/\s"']*@`) //nolint:gochecknoglobals // a constant
+
+// withoutUser takes from Helm's errors what they repeat of addresses' passwords.
+func withoutUser(said string) string { return user.ReplaceAllString(said, "$1") }
 
 // name is the chart's without what its address may hold of secrets.
 func (s *shelf) name() string {

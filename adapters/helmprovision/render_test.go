@@ -343,3 +343,29 @@ func TestHostsAreRememberedOnceTheLastOnesLongest(t *testing.T) {
 		t.Errorf("got %v", hosts)
 	}
 }
+
+// TestNoErrorRepeatsARepositorysPassword, though Helm's do.
+func TestNoErrorRepeatsARepositorysPassword(t *testing.T) {
+	t.Parallel()
+	for name, address := range map[string]string{
+		"refused":      "https://somebody:hunter2@127.0.0.1:1/charts",
+		"no scheme":    "nothing://somebody:hunter2@127.0.0.1:1/charts",
+		"an @ in it":   "https://somebody:hun@ter2@127.0.0.1:1/charts",
+		"only a token": "https://hunter2@127.0.0.1:1/charts",
+	} {
+		for _, inChart := range []bool{false, true} {
+			c := bare(t)
+			c.Chart, c.ChartRepo, c.ChartVersion, c.CacheDir = "vcluster", address, "1.0.0", t.TempDir()
+			if inChart {
+				c.Chart, c.ChartRepo = address+"/vcluster-1.0.0.tgz", ""
+			}
+			_, err := newShelf(c).take(t.Context())
+			refused(t, err, fault.Unavailable, "chart_unavailable", "could not be read")
+			for ; err != nil; err = errors.Unwrap(err) {
+				if said := err.Error(); strings.Contains(said, "hunter2") || strings.Contains(said, "ter2") {
+					t.Errorf("%s: the error repeats the password: %v", name, err)
+				}
+			}
+		}
+	}
+}
