@@ -2,8 +2,9 @@ package helmprovision
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -13,33 +14,33 @@ import (
 )
 
 // rights are those without which no cluster comes or goes, or none is seen, on
-// the whole host.
+// the whole host. The roles of KubeBYON's own chart hold them.
 func (c Config) rights() []authorizationv1.ResourceAttributes {
 	var out []authorizationv1.ResourceAttributes
-	add := func(group, resource string, verbs ...string) {
-		for _, verb := range verbs {
-			out = append(out, authorizationv1.ResourceAttributes{Group: group, Resource: resource, Verb: verb})
+	add := func(group string, verbs []string, resources ...string) {
+		for _, resource := range resources {
+			for _, verb := range verbs {
+				out = append(out, authorizationv1.ResourceAttributes{Group: group, Resource: resource, Verb: verb})
+			}
 		}
+	}
+	seen, made := []string{"list", "watch"}, []string{"get", "create", "patch", "delete"}
+	add("", seen, "namespaces", "secrets", "services", "pods")
+	add("apps", seen, "statefulsets", "deployments")
+	if c.KubeconfigPath != "" || c.PublicHost == "" && !c.LookOnly {
+		add("", []string{"list"}, "nodes")
 	}
 	if c.LookOnly {
-		for _, resource := range []string{"namespaces", "secrets", "services", "pods"} {
-			add("", resource, "list", "watch")
-		}
-		add("apps", "statefulsets", "list", "watch")
-		add("apps", "deployments", "list", "watch")
 		return out
 	}
-	add("", "namespaces", "get", "list", "watch", "create", "patch", "delete")
-	add("", "secrets", "list", "watch", "create", "update", "delete")
-	add("", "services", "list", "watch", "create", "patch", "delete")
-	add("", "serviceaccounts", "create", "patch", "delete")
-	add("", "pods", "list", "watch", "delete")
-	add("", "persistentvolumeclaims", "list", "delete")
-	add("apps", "statefulsets", "list", "watch", "create", "patch", "delete")
-	add("apps", "deployments", "list", "watch", "create", "patch", "delete")
-	add("rbac.authorization.k8s.io", "roles", "create", "patch", "delete")
-	add("rbac.authorization.k8s.io", "rolebindings", "create", "patch", "delete")
-	add("coordination.k8s.io", "leases", "get", "create", "update", "delete")
+	add("", made, "namespaces", "secrets", "services", "serviceaccounts")
+	add("", []string{"update"}, "secrets") // Helm's releases
+	add("", []string{"delete"}, "pods")
+	add("", []string{"list", "delete"}, "persistentvolumeclaims")
+	add("apps", made, "statefulsets", "deployments")
+	add("rbac.authorization.k8s.io", made, "roles", "rolebindings")
+	add("networking.k8s.io", made, "ingresses")
+	add("coordination.k8s.io", []string{"get", "create", "update", "delete"}, "leases")
 	return out
 }
 
@@ -71,25 +72,54 @@ func (p *Provisioner) Ping(ctx context.Context) error {
 // rightsFor is how long rights are taken to be there, once they were.
 const rightsFor = time.Minute
 
-// checkRights asks the host which rights are missing.
+// Questions for rights that are under way at once.
+const rightsAtOnce = 8
+
+// checkRights asks the host which rights are missing. What it once had is not asked
+// for again for a while, whatever became of the other questions.
 func (p *Provisioner) checkRights(ctx context.Context) error {
-	if p.recall.fresh("rights", rightsFor) {
-		return nil
-	}
-	var missing []string
-	for _, r := range p.config.rights() {
-		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &r}}
-		answer, err := p.host.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
-		if err != nil {
-			return told(err, "ask for its rights")
+	all := p.config.rights()
+	errs, denied := make([]error, len(all)), make([]bool, len(all))
+	var asking sync.WaitGroup
+	slots := make(chan struct{}, rightsAtOnce)
+	for i, r := range all {
+		if p.recall.fresh(rightKey(r), rightsFor) {
+			continue
 		}
-		if !answer.Status.Allowed {
+		slots <- struct{}{}
+		asking.Go(func() {
+			defer func() { <-slots }()
+			denied[i], errs[i] = p.lacks(ctx, r)
+		})
+	}
+	asking.Wait()
+	var missing []string
+	for i, r := range all {
+		if denied[i] {
 			missing = append(missing, right(r.Verb, r.Resource, r.Group))
 		}
 	}
 	if len(missing) > 0 {
-		return fault.Unavailable.New("host_forbidden", "%s", fmt.Sprintf("On the host cluster KubeBYON lacks the right to %s. Give its account this.", clause(strings.Join(missing, ", "))))
+		return fault.Unavailable.New("host_forbidden", "On the host cluster KubeBYON lacks the right to %s. Give its account this.", clause(strings.Join(missing, ", ")))
 	}
-	p.recall.keep("rights", "")
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return told(errs[i], "ask for its rights")
+	}
 	return nil
+}
+
+func rightKey(r authorizationv1.ResourceAttributes) string {
+	return "right/" + right(r.Verb, r.Resource, r.Group)
+}
+
+func (p *Provisioner) lacks(ctx context.Context, r authorizationv1.ResourceAttributes) (bool, error) {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &r}}
+	answer, err := p.host.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		return false, err
+	}
+	if answer.Status.Allowed {
+		p.recall.keep(rightKey(r), "")
+	}
+	return !answer.Status.Allowed, nil
 }
