@@ -381,7 +381,7 @@ func TestOneHousekeepingRemovesAllThatIsOld(t *testing.T) {
 		if err := p.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(11 * time.Minute) // one housekeeping
+		time.Sleep(time.Minute) // the first housekeeping comes soon
 		synctest.Wait()
 		tx(func(ctx context.Context, tx store.Tx) error {
 			end := now.Add(24 * time.Hour)
@@ -393,6 +393,66 @@ func TestOneHousekeepingRemovesAllThatIsOld(t *testing.T) {
 			}
 			return errors.Join(err, err2, err3)
 		})
+	})
+}
+
+// swept counts housekeepings.
+type swept struct {
+	store.Store
+	times *atomic.Int32
+}
+
+func (s swept) InTx(ctx context.Context, do func(context.Context, store.Tx) error) error {
+	return s.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error { return do(ctx, sweptTx{tx, s.times}) })
+}
+
+type sweptTx struct {
+	store.Tx
+	times *atomic.Int32
+}
+
+func (tx sweptTx) Sessions() store.Sessions { return sweptSessions{tx.Tx.Sessions(), tx.times} }
+
+type sweptSessions struct {
+	store.Sessions
+	times *atomic.Int32
+}
+
+func (s sweptSessions) DeleteExpired(ctx context.Context, t time.Time, limit int) (int, error) {
+	s.times.Add(1)
+	return s.Sessions.DeleteExpired(ctx, t, limit)
+}
+
+// TestOneProcessKeepsHouseForAll: and another one does once that has gone.
+func TestOneProcessKeepsHouseForAll(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		kept := swept{memstore.New(), new(atomic.Int32)}
+		var all []*app.App
+		for range 3 {
+			p, err := app.New(app.Config{}, inMemory(t), app.Replace[store.Store](kept))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, p)
+			if err := p.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute) // so that the first one is first
+		}
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		if n := kept.times.Swap(0); n != 3 {
+			t.Errorf("%d times house was kept within 23 minutes", n)
+		}
+		stop(t, all[0])
+		time.Sleep(22 * time.Minute)
+		synctest.Wait()
+		if n := kept.times.Load(); n == 0 || n > 3 {
+			t.Errorf("%d times house was kept after one had gone", n)
+		}
+		stop(t, all[1])
+		stop(t, all[2])
 	})
 }
 

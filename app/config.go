@@ -42,8 +42,9 @@ type Config struct {
 	// Observe is told what the platform does, for metrics and traces.
 	Observe Observe
 
-	// Now and Random are the clock and the source of unpredictable bytes; nil:
-	// the system's.
+	// Now and Random are this process's clock and its source of unpredictable
+	// bytes; nil: the system's. What is stored is dated by the store's clock, which
+	// all processes have in common.
 	Now    func() time.Time
 	Random func(b []byte) error
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
+	"github.com/kubebyon/kubebyon/core/watch"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -76,7 +77,8 @@ func (s *jobSite) succeeded(t *testing.T) (n int) {
 }
 
 // TestClocksThatDifferStealNoLeases: of two servers one is ten minutes ahead and
-// one ten minutes behind, and both would have work for the other's lease.
+// one ten minutes behind, and both would have work for the other's lease. They
+// share the clusters, and when one dies the other takes over in time.
 func TestClocksThatDifferStealNoLeases(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -106,5 +108,29 @@ func TestClocksThatDifferStealNoLeases(t *testing.T) {
 	}
 	if _, together := s.planes.counts(); together != 0 {
 		t.Errorf("%d times two workers were at one control plane", together)
+	}
+	for _, c := range ids {
+		h := p.must(s.servers[0], "GET", "/api/console/clusters/"+c+"/operations", nil, http.StatusOK)
+		if o := objects(h["operations"])[0]; o["started_at"].(string) < o["created_at"].(string) {
+			t.Errorf("an operation started before it was asked for: %v", o)
+		}
+	}
+	eventually(t, time.Minute, "the servers share the clusters", func() bool {
+		byServer, wrong := s.watched.each()
+		return wrong == 0 && byServer["ahead"] == 2 && byServer["behind"] == 2
+	})
+	for _, at := range s.servers {
+		if at.name == "ahead" { // what it has leased would be leased for long yet by the other's clock
+			at.store.dead.Store(true)
+			stop(t, at.App)
+		}
+	}
+	died := time.Now()
+	eventually(t, time.Minute, "the other server watches all clusters", func() bool {
+		byServer, wrong := s.watched.each()
+		return wrong == 0 && byServer["behind"] == 4
+	})
+	if took := time.Since(died); took > watch.Takeover {
+		t.Errorf("the clusters of a server that died were without a watcher for %v", took)
 	}
 }

@@ -35,6 +35,7 @@ const stopTimeout = 45 * time.Second
 type platform struct {
 	config   Config
 	backends backends
+	clock    *clock.Clock // dates what is stored and counts leases, the same in all processes
 
 	handler  http.Handler
 	identity *identity.Service
@@ -51,7 +52,11 @@ type platform struct {
 
 func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
 	b = c.Observe.about(b)
-	p := &platform{config: c, backends: b, lookout: l}
+	shared, err := clock.New(b.Store, c.part("clock"))
+	if err != nil {
+		return nil, err
+	}
+	p := &platform{config: c, backends: b, clock: shared, lookout: l}
 	l.watch(b)
 	// Three bells: a commit may have filled the outbox, a message may mean a job,
 	// a settled job may mean a cluster to watch.
@@ -76,53 +81,53 @@ func (p *platform) newServices(outbox *bell.Bell) (err error) {
 	c, b := p.config, p.backends
 	door := tenants.Door{Provisioner: b.Provisioner, Connector: b.Tenants}
 	p.identity, err = identity.New(identity.Deps{
-		Store: b.Store, Passwords: b.Passwords, Log: c.part("identity"), Now: c.Now, Random: c.ids(), Secret: c.secret,
+		Store: b.Store, Passwords: b.Passwords, Log: c.part("identity"), Now: p.clock.Now, Random: c.ids(), Secret: c.secret,
 	})
 	if err != nil {
 		return err
 	}
 	p.clusters, err = clusters.New(clusters.Deps{
-		Store: b.Store, Seal: b.Seal, Provisioner: b.Provisioner, Catalog: b.Catalog, Now: c.Now, Random: c.ids(),
+		Store: b.Store, Seal: b.Seal, Provisioner: b.Provisioner, Catalog: b.Catalog, Now: p.clock.Now, Random: c.ids(),
 		CheckPassword: p.identity.CheckPassword, Committed: outbox.Ring, MaxPerUser: c.MaxClustersPerUser,
 	})
 	if err != nil {
 		return err
 	}
 	p.tokens, err = tokens.New(tokens.Deps{
-		Store: b.Store, Seal: b.Seal, Door: door, Log: c.part("tokens"), Now: c.Now, Random: c.ids(), Secret: c.secret,
+		Store: b.Store, Seal: b.Seal, Door: door, Log: c.part("tokens"), Now: p.clock.Now, Random: c.ids(), Secret: c.secret,
 	})
 	if err != nil {
 		return err
 	}
-	if p.nodes, err = nodes.New(nodes.Deps{Store: b.Store, Door: door, Now: c.Now, Random: c.ids()}); err != nil {
+	if p.nodes, err = nodes.New(nodes.Deps{Store: b.Store, Door: door, Now: p.clock.Now, Random: c.ids()}); err != nil {
 		return err
 	}
 	if p.overview, err = overview.New(b.Store); err != nil {
 		return err
 	}
-	p.metering, err = metering.New(b.Store, c.Now)
+	p.metering, err = metering.New(b.Store, p.clock.Now)
 	return err
 }
 
 func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
 	c, b := p.config, p.backends
-	r, err := relay.New(relay.Deps{Store: b.Store, Publisher: b.Bus, Log: c.part("relay"), Now: c.Now, Bell: outbox})
+	r, err := relay.New(relay.Deps{Store: b.Store, Publisher: b.Bus, Log: c.part("relay"), Now: p.clock.Now, Bell: outbox})
 	if err != nil {
 		return err
 	}
 	w, err := watch.New(watch.Deps{
 		Store: b.Store, Door: tenants.Door{Provisioner: b.Provisioner, Connector: b.Tenants}, Tokens: p.tokens,
-		Log: c.part("watch"), Now: c.Now, Random: c.ids(), Clusters: settled, Name: c.Name, Most: c.MaxWatchedClusters,
+		Log: c.part("watch"), Now: p.clock.Now, Random: c.ids(), Clusters: settled, Name: c.Name, Most: c.MaxWatchedClusters,
 		Observe: c.Observe.Watch,
 	})
 	if err != nil {
 		return err
 	}
-	m, err := metering.NewSampler(metering.Deps{Store: b.Store, Provisioner: b.Provisioner, Log: c.part("metering"), Now: c.Now, Name: c.Name})
+	m, err := metering.NewSampler(metering.Deps{Store: b.Store, Provisioner: b.Provisioner, Log: c.part("metering"), Now: p.clock.Now, Name: c.Name})
 	if err != nil {
 		return err
 	}
-	p.background = append(p.background, r.Run, w.Run, m.Run, p.keepHouse, p.lookout.run)
+	p.background = append(p.background, p.clock.Run, r.Run, w.Run, m.Run, p.keepHouse, p.lookout.run)
 	if c.LeaveJobs {
 		return nil
 	}
@@ -131,16 +136,12 @@ func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
 
 func (p *platform) newWorker(jobs, settled *bell.Bell) error {
 	c, b := p.config, p.backends
-	shared, err := clock.New(b.Store, c.part("clock"))
-	if err != nil {
-		return err
-	}
 	worker, err := reconcile.New(reconcile.Deps{
-		Store: b.Store, Provisioner: b.Provisioner, Log: c.part("reconcile"), Clock: shared, Random: c.ids(),
+		Store: b.Store, Provisioner: b.Provisioner, Log: c.part("reconcile"), Clock: p.clock, Random: c.ids(),
 		Jobs: jobs, Settled: settled.Ring, Name: c.Name, Concurrency: c.WorkerConcurrency,
 		Lease: c.JobLease, MaxAttempts: c.JobMaxAttempts, Deadline: c.JobDeadline, Observe: c.Observe.Attempt,
 	})
-	p.background = append(p.background, shared.Run, worker.Run, p.listen(worker))
+	p.background = append(p.background, worker.Run, p.listen(worker))
 	return err
 }
 
@@ -160,6 +161,9 @@ func (p *platform) listen(w *reconcile.Worker) func(context.Context) {
 
 // start runs after the backends have started.
 func (p *platform) start(ctx context.Context) error {
+	if err := p.setClock(ctx); err != nil {
+		return err
+	}
 	if err := p.checkKey(ctx); err != nil {
 		return err
 	}
@@ -169,6 +173,19 @@ func (p *platform) start(ctx context.Context) error {
 	ctx = p.lookout.begin(context.WithoutCancel(ctx))
 	for _, run := range p.background {
 		p.wg.Go(func() { run(ctx) })
+	}
+	return nil
+}
+
+// setClock has the store tell the time before anything is dated or leased. A
+// store that is slow is asked again.
+func (p *platform) setClock(ctx context.Context) error {
+	err := p.clock.Set(ctx)
+	if slow := errors.Is(err, context.DeadlineExceeded) || fault.CodeOf(err) == "store_busy"; slow && p.clock.Await(ctx) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ask the database for the time: %w", err)
 	}
 	return nil
 }
@@ -202,7 +219,7 @@ func (p *platform) checkKey(ctx context.Context) error {
 	}
 	var known []byte
 	err = p.backends.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
-		if err := turn.Take(ctx, tx, keyCheck, p.config.Now()); err != nil {
+		if err := turn.Take(ctx, tx, keyCheck, p.clock.Now()); err != nil {
 			return err
 		}
 		known, err = tx.Facts().Get(ctx, keyCheck)
@@ -256,7 +273,7 @@ func (p *platform) firstAdmin(ctx context.Context) error {
 		if there || err != nil {
 			return err
 		}
-		mine, err := p.takeAdminLease(ctx)
+		mine, err := p.takeLease(ctx, adminLeaseName, adminLease)
 		if err != nil {
 			return err
 		}
@@ -289,10 +306,10 @@ func (p *platform) handOver(ctx context.Context) error {
 	return err
 }
 
-func (p *platform) takeAdminLease(ctx context.Context) (mine bool, err error) {
-	now := p.config.Now()
+func (p *platform) takeLease(ctx context.Context, name string, lasts time.Duration) (mine bool, err error) {
+	now := p.clock.Now()
 	err = p.backends.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		got, err := tx.Leases().Acquire(ctx, []string{adminLeaseName}, p.config.Name, now, now.Add(adminLease))
+		got, err := tx.Leases().Acquire(ctx, []string{name}, p.config.Name, now, now.Add(lasts))
 		mine = len(got) > 0
 		return err
 	})
@@ -306,16 +323,29 @@ func (p *platform) releaseAdminLease(ctx context.Context) error {
 }
 
 const (
+	houseFirst = 30 * time.Second // not while the process has its hands full with starting
 	houseEvery = 10 * time.Minute
 	houseBatch = 1000
+
+	// houseLease outlasts the pause, so that one process goes on with it, and
+	// another one does when that has gone.
+	houseLease     = houseEvery + time.Minute
+	houseLeaseName = "housekeeping"
 
 	// leaseKept is how long a lease stays after it has run out.
 	leaseKept = time.Hour
 )
 
-// keepHouse removes what nobody needs any more.
+// keepHouse removes what nobody needs any more, in one process of all.
 func (p *platform) keepHouse(ctx context.Context) {
-	for bell.Wait(ctx, nil, houseEvery) {
+	for pause := houseFirst; bell.Wait(ctx, nil, pause); pause = houseEvery {
+		mine, err := p.takeLease(ctx, houseLeaseName, houseLease)
+		if err != nil && ctx.Err() == nil {
+			p.config.Log.WarnContext(ctx, "it is not known who removes what is old; trying again", "err", err)
+		}
+		if !mine || err != nil {
+			continue
+		}
 		p.sweep(ctx, "sessions", p.identity.Prune)
 		p.sweep(ctx, "answers", p.clusters.Prune)
 		p.sweep(ctx, "leases", p.pruneLeases)
@@ -337,7 +367,7 @@ func (p *platform) sweep(ctx context.Context, what string, prune func(ctx contex
 // pruneLeases removes leases that ran out long ago, at most limit of them.
 func (p *platform) pruneLeases(ctx context.Context, limit int) (n int, err error) {
 	err = p.backends.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		n, err = tx.Leases().DeleteExpired(ctx, p.config.Now().Add(-leaseKept), limit)
+		n, err = tx.Leases().DeleteExpired(ctx, p.clock.Now().Add(-leaseKept), limit)
 		return err
 	})
 	return n, err

@@ -24,6 +24,7 @@ type Clock struct {
 	mu   sync.Mutex
 	read time.Time // what the store said last
 	when time.Time // when it did, here
+	last time.Time // what Now said last
 }
 
 // New refuses missing dependencies, so that wiring mistakes fail at start.
@@ -44,14 +45,20 @@ const (
 )
 
 // Now is the store's time, in milliseconds. Before the first [Clock.Set] it is
-// this process's.
+// this process's. An answer that took long does not take it back: records are
+// put in order by it.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.when.IsZero() {
 		return time.Now().UTC().Truncate(time.Millisecond) //nolint:forbidigo // counted on by the monotonic clock, which nobody sets
 	}
-	return c.read.Add(time.Since(c.when)).UTC().Truncate(time.Millisecond) //nolint:forbidigo // counted on by the monotonic clock, which nobody sets
+	at := c.read.Add(time.Since(c.when)).UTC().Truncate(time.Millisecond) //nolint:forbidigo // counted on by the monotonic clock, which nobody sets
+	if at.Before(c.last) && c.last.Sub(at) <= doubtful {
+		return c.last
+	}
+	c.last = at
+	return at
 }
 
 // Set asks the store.

@@ -84,6 +84,26 @@ func TestItIsNeverAheadOfTheStore(t *testing.T) {
 	})
 }
 
+func TestASlowAnswerDoesNotTakeItBack(t *testing.T) {
+	inBubble(t, func(t *testing.T, e *elsewhere, c *clock.Clock) {
+		if err := c.Set(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e.slow.Store(int64(500 * time.Millisecond))
+		set := make(chan error)
+		go func() { set <- c.Set(t.Context()) }()
+		time.Sleep(400 * time.Millisecond)
+		before := c.Now()
+		if err := <-set; err != nil || c.Now().Before(before) {
+			t.Errorf("it went back from %v to %v: %v", before, c.Now(), err)
+		}
+		time.Sleep(time.Second)
+		if off(c) != -500*time.Millisecond {
+			t.Errorf("off by %v", off(c))
+		}
+	})
+}
+
 func TestItWaitsForTheStoreAndFollowsIt(t *testing.T) {
 	inBubble(t, func(t *testing.T, e *elsewhere, c *clock.Clock) {
 		e.away.Store(true)

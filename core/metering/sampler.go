@@ -24,8 +24,8 @@ type Deps struct {
 	Store       store.Store
 	Provisioner provision.Provisioner // measures if it is a provision.Meter
 	Log         *slog.Logger
-	Now         func() time.Time
-	Name        string // of this process
+	Now         func() time.Time // the same in all processes: the lease is counted by it
+	Name        string           // of this process
 }
 
 // Sampler may run in several processes; one of them measures.

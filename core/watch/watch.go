@@ -28,7 +28,7 @@ type Deps struct {
 	Door     tenants.Door
 	Tokens   *tokens.Service
 	Log      *slog.Logger
-	Now      func() time.Time
+	Now      func() time.Time // the same in all processes: leases are counted by it
 	Random   id.Random
 	Clusters *bell.Bell // rung when a cluster may have become ready or gone
 	Name     string     // of this process; no other living one has it
