@@ -36,10 +36,11 @@ type intercepted struct {
 	around Around
 }
 
-func (i intercepted) Publish(ctx context.Context, msgs ...Message) error {
+func (i intercepted) Publish(ctx context.Context, msgs ...Message) (err error) {
 	ctx, done := i.around(ctx, Publishing, msgs...)
-	err := i.Bus.Publish(ctx, msgs...)
-	done(err)
+	err = errPanicked
+	defer func() { done(err) }()
+	err = i.Bus.Publish(ctx, msgs...)
 	return err
 }
 
@@ -60,4 +61,4 @@ type sentence string
 
 func (s sentence) Error() string { return string(s) }
 
-const errPanicked = sentence("the handler has panicked")
+const errPanicked = sentence("what was called has panicked")

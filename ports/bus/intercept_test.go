@@ -64,3 +64,22 @@ func TestIntercepterHearsOfEverythingAndHidesNothing(t *testing.T) {
 		}
 	}
 }
+
+type panicking struct{ bus.Bus }
+
+func (panicking) Publish(context.Context, ...bus.Message) error { panic("on purpose") }
+
+// What panics while it publishes ends as what failed, and panics on.
+func TestIntercepterTellsOfAPanicWhilePublishing(t *testing.T) {
+	t.Parallel()
+	var got error
+	b := bus.Intercept(panicking{}, func(ctx context.Context, _ string, _ ...bus.Message) (context.Context, func(error)) {
+		return ctx, func(err error) { got = err }
+	})
+	defer func() {
+		if recover() == nil || got == nil {
+			t.Errorf("the panic is gone, or the call ended with %v", got)
+		}
+	}()
+	_ = b.Publish(t.Context())
+}

@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -21,55 +22,64 @@ type intercepted struct {
 	around Around
 }
 
-func (i intercepted) Apply(ctx context.Context, want Want) error {
-	ctx, done := i.around(ctx, "Apply")
-	err := i.Provisioner.Apply(ctx, want)
-	done(err)
+// during tells of a call; one that panics has failed.
+func (i intercepted) during(ctx context.Context, call string, do func(ctx context.Context) error) (err error) {
+	ctx, done := i.around(ctx, call)
+	err = errPanicked
+	defer func() { done(err) }()
+	err = do(ctx)
 	return err
 }
 
-func (i intercepted) Observe(ctx context.Context, cluster id.Cluster) (Observed, error) {
-	ctx, done := i.around(ctx, "Observe")
-	seen, err := i.Provisioner.Observe(ctx, cluster)
-	done(err)
+var errPanicked = errors.New("the provisioner has panicked")
+
+func (i intercepted) Apply(ctx context.Context, want Want) error {
+	return i.during(ctx, "Apply", func(ctx context.Context) error { return i.Provisioner.Apply(ctx, want) })
+}
+
+func (i intercepted) Observe(ctx context.Context, cluster id.Cluster) (seen Observed, err error) {
+	err = i.during(ctx, "Observe", func(ctx context.Context) error {
+		seen, err = i.Provisioner.Observe(ctx, cluster)
+		return err
+	})
 	return seen, err
 }
 
 func (i intercepted) Destroy(ctx context.Context, cluster id.Cluster) error {
-	ctx, done := i.around(ctx, "Destroy")
-	err := i.Provisioner.Destroy(ctx, cluster)
-	done(err)
-	return err
+	return i.during(ctx, "Destroy", func(ctx context.Context) error { return i.Provisioner.Destroy(ctx, cluster) })
 }
 
-func (i intercepted) Kubeconfig(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
-	ctx, done := i.around(ctx, "Kubeconfig")
-	text, err := i.Provisioner.Kubeconfig(ctx, cluster)
-	done(err)
+func (i intercepted) Kubeconfig(ctx context.Context, cluster id.Cluster) (text secret.Text, err error) {
+	err = i.during(ctx, "Kubeconfig", func(ctx context.Context) error {
+		text, err = i.Provisioner.Kubeconfig(ctx, cluster)
+		return err
+	})
 	return text, err
 }
 
 // Inside implements [Insider], by the published way if there is no other.
-func (i intercepted) Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
+func (i intercepted) Inside(ctx context.Context, cluster id.Cluster) (text secret.Text, err error) {
 	in, ok := i.Provisioner.(Insider)
 	if !ok {
 		return i.Kubeconfig(ctx, cluster)
 	}
-	ctx, done := i.around(ctx, "Inside")
-	text, err := in.Inside(ctx, cluster)
-	done(err)
+	err = i.during(ctx, "Inside", func(ctx context.Context) error {
+		text, err = in.Inside(ctx, cluster)
+		return err
+	})
 	return text, err
 }
 
 // Usage implements [Meter], if only to say that nothing is measured.
-func (i intercepted) Usage(ctx context.Context) (map[id.Cluster]Usage, error) {
+func (i intercepted) Usage(ctx context.Context) (usage map[id.Cluster]Usage, err error) {
 	meter, ok := i.Provisioner.(Meter)
 	if !ok {
 		return nil, Unmeasured(NoMeter)
 	}
-	ctx, done := i.around(ctx, "Usage")
-	usage, err := meter.Usage(ctx)
-	done(err)
+	err = i.during(ctx, "Usage", func(ctx context.Context) error {
+		usage, err = meter.Usage(ctx)
+		return err
+	})
 	return usage, err
 }
 

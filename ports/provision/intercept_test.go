@@ -97,6 +97,36 @@ func TestIntercepterOfAPlainProvisionerDoesAsItsCallersDo(t *testing.T) {
 	}
 }
 
+type panicking struct{ provision.Provisioner }
+
+func (panicking) Apply(context.Context, provision.Want) error { panic("on purpose") }
+func (panicking) Kubeconfig(context.Context, id.Cluster) (secret.Text, error) {
+	panic("on purpose")
+}
+
+// A call that panics ends as one that failed, and panics on.
+func TestIntercepterTellsOfAPanic(t *testing.T) {
+	t.Parallel()
+	var calls []string
+	in := provision.Intercept(panicking{}, noting(&calls))
+	for _, call := range []func(){
+		func() { _ = in.Apply(t.Context(), provision.Want{}) },
+		func() { _, _ = in.Kubeconfig(t.Context(), id.Cluster{}) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic is gone")
+				}
+			}()
+			call()
+		}()
+	}
+	if want := []string{"Apply failed", "Kubeconfig failed"}; !slices.Equal(calls, want) {
+		t.Error(calls)
+	}
+}
+
 func noting(calls *[]string) provision.Around {
 	return func(ctx context.Context, call string) (context.Context, func(error)) {
 		return ctx, func(err error) {

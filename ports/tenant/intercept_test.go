@@ -55,3 +55,32 @@ func TestEveryCallOfATenantIsHeardOf(t *testing.T) {
 		t.Errorf("heard of %v and of the ends of %v, want %v", began, ended, want)
 	}
 }
+
+type panicking struct{ tenant.Tenant }
+
+func (panicking) Probe(context.Context) (string, error) { panic("on purpose") }
+
+// A call that panics ends as one that failed, and panics on.
+func TestIntercepterTellsOfAPanic(t *testing.T) {
+	t.Parallel()
+	var got error
+	c := tenant.Intercept(tenantOf{panicking{}}, func(ctx context.Context, _ string) (context.Context, func(error)) {
+		return ctx, func(err error) { got = err }
+	})
+	in, err := c.Connect(t.Context(), id.Cluster{}, secret.Text{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if recover() == nil || got == nil {
+			t.Errorf("the panic is gone, or the call ended with %v", got)
+		}
+	}()
+	_, _ = in.Probe(t.Context())
+}
+
+type tenantOf struct{ tenant.Tenant }
+
+func (c tenantOf) Connect(context.Context, id.Cluster, secret.Text) (tenant.Tenant, error) {
+	return c.Tenant, nil
+}
