@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/fx"
@@ -15,6 +16,10 @@ import (
 // its own to do so.
 func TestAStartThatComesTooLateLeavesNothingOpen(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, startsTooLate)
+}
+
+func startsTooLate(t *testing.T) {
 	var stopped []error
 	p, err := app.New(app.Config{StartTimeout: 50 * time.Millisecond}, inMemory(t), fx.Invoke(func(lc fx.Lifecycle) {
 		lc.Append(fx.Hook{OnStart: func(context.Context) error { return nil }, OnStop: func(ctx context.Context) error {
@@ -32,6 +37,7 @@ func TestAStartThatComesTooLateLeavesNothingOpen(t *testing.T) {
 	if err := p.Start(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the start ended with %v", err)
 	}
+	synctest.Wait() // whoever is still stopping it does not get help
 	stop(t, p)
 	if len(stopped) != 1 || stopped[0] != nil {
 		t.Errorf("what had started was stopped %d times, in contexts that had ended with %v", len(stopped), stopped)
