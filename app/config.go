@@ -15,7 +15,9 @@ import (
 type Config struct {
 	Log *slog.Logger
 
-	// HTTP is how the API behaves at the edge.
+	// HTTP is how the API behaves at the edge. Its Begin is called about
+	// Observe.Request, and its Ready beside what the platform itself looks for; its
+	// Log and Random are the platform's.
 	HTTP httpapi.Config
 
 	// Name tells this process from all others that share the database; a process
@@ -67,6 +69,7 @@ func (c Config) withDefaults() Config {
 	if c.HTTP.Now == nil {
 		c.HTTP.Now = c.Now // the system's, if it is nil too: finer, to time answers with
 	}
+	c.Observe.Request = aroundRequest(c.HTTP.Begin, c.Observe.Request)
 	if c.Now == nil {
 		c.Now = systemClock
 	}

@@ -29,6 +29,7 @@ type lookout struct {
 	asked map[string]func(context.Context) error
 
 	began time.Time
+	also  func(context.Context) map[string]error // what an embedder looks for; nil: nothing
 
 	mu       sync.Mutex
 	last     *look // nil: nobody has looked yet
@@ -53,7 +54,7 @@ type sighting struct {
 }
 
 func newLookout(c Config) *lookout {
-	return &lookout{log: c.part("readiness"), now: c.Now, began: c.Now(), sighted: map[string]sighting{}}
+	return &lookout{log: c.part("readiness"), now: c.Now, began: c.Now(), also: c.HTTP.Ready, sighted: map[string]sighting{}}
 }
 
 func (l *lookout) watch(b backends) {
@@ -130,11 +131,20 @@ func (l *lookout) look(ctx context.Context, k *look) {
 			checks[name] = err
 		})
 	}
+	var also map[string]error
+	if l.also != nil {
+		also = l.also(limited)
+	}
 	wg.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name, err := range checks {
 		checks[name] = l.note(ctx, name, err)
+	}
+	for name, err := range also {
+		if _, own := checks[name]; !own {
+			checks[name] = err
+		}
 	}
 	k.at, k.checks = l.now(), checks
 	close(k.done)

@@ -3,6 +3,8 @@ package app_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -10,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/adapters/memprovision"
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/app"
@@ -110,6 +113,30 @@ func watching(t *testing.T) (p *app.App, away *atomic.Bool, asked *atomic.Int64)
 		t.Fatal(err)
 	}
 	return p, away, asked
+}
+
+// What an embedder sets of the API is asked beside what the platform sets.
+func TestAnEmbeddersReadinessAndObserverAreHeard(t *testing.T) {
+	t.Parallel()
+	var began, ended atomic.Int64
+	observer := func(r *http.Request, _ bool) (context.Context, func(method, route string, status int)) {
+		began.Add(1)
+		return r.Context(), func(string, string, int) { ended.Add(1) }
+	}
+	p, err := app.New(app.Config{
+		HTTP:    httpapi.Config{Begin: observer, Ready: func(context.Context) map[string]error { return map[string]error{"mine": errHostAway} }},
+		Observe: app.Observe{Request: observer},
+	}, inMemory(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if checks := p.Ready(t.Context()); !errors.Is(checks["mine"], errHostAway) || len(checks) < 4 {
+		t.Errorf("readiness is %v", checks)
+	}
+	p.Handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
+	if began.Load() != 2 || ended.Load() != 2 {
+		t.Errorf("of two observers, %d heard of the request and %d of its answer", began.Load(), ended.Load())
+	}
 }
 
 func isDegraded(err error) bool {

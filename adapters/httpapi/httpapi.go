@@ -57,9 +57,10 @@ type Config struct {
 	Random func(b []byte) error // unpredictable bytes; nil: the system's
 	// Observe is told of every answer, for metrics; nil: nobody is.
 	Observe func(method, route string, status int, took time.Duration)
-	// Begin is called before a request is answered; what it returns is the
+	// Begin is called before a request is answered, and told whether a trusted
+	// proxy sent it; what it returns is the
 	// request's context, and what is called with its answer. Nil: nothing is.
-	Begin func(r *http.Request) (context.Context, func(method, route string, status int))
+	Begin func(r *http.Request, trusted bool) (context.Context, func(method, route string, status int))
 	// Ready says of each thing that the server needs whether it is there.
 	Ready func(ctx context.Context) map[string]error
 }

@@ -13,10 +13,18 @@ import (
 )
 
 // Request begins the span of a request; what it returns ends it. The path and
-// the query are never looked at: they hold tokens. A client that sends a
-// traceparent has its trace continued.
-func (t *Traces) Request(r *http.Request) (context.Context, func(method, route string, status int)) {
-	ctx, span := t.tracer.Start(under(r.Context(), r.Header.Get("Traceparent")), "HTTP", trace.WithSpanKind(trace.SpanKindServer))
+// the query are never looked at: they hold tokens. A trusted proxy that sends a
+// traceparent has its trace continued. Anybody else's is only a link: strangers
+// decide neither what is sampled nor in whose trace a request is found.
+func (t *Traces) Request(r *http.Request, trusted bool) (context.Context, func(method, route string, status int)) {
+	ctx, given := r.Context(), under(r.Context(), r.Header.Get("Traceparent"))
+	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
+	if trusted {
+		ctx = given
+	} else if link := trace.LinkFromContext(given); link.SpanContext.IsRemote() {
+		options = append(options, trace.WithLinks(link))
+	}
+	ctx, span := t.tracer.Start(ctx, "HTTP", options...)
 	return ctx, func(method, route string, status int) {
 		name := method
 		if route != "" {

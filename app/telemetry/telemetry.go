@@ -63,7 +63,9 @@ func measured(m *Metrics) app.Observe {
 // traced puts traces around what o does.
 func traced(o app.Observe, t *Traces) app.Observe {
 	inner := o
-	o.Request = func(r *http.Request) (context.Context, func(method, route string, status int)) { return t.Request(r) }
+	o.Request = func(r *http.Request, trusted bool) (context.Context, func(method, route string, status int)) {
+		return t.Request(r, trusted)
+	}
 	o.Attempt = func(ctx context.Context, job store.Job) (context.Context, func(reconcile.Outcome)) {
 		ctx, end := t.Attempt(ctx, job)
 		done := func(reconcile.Outcome) {}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -84,7 +85,7 @@ type watched struct {
 
 const password = "correct horse battery staple"
 
-func run(t *testing.T) *watched {
+func run(t *testing.T, proxies ...netip.Prefix) *watched {
 	t.Helper()
 	w := &watched{t: t, metrics: telemetry.NewMetrics("v1"), log: new(bytes.Buffer), client: &http.Client{Transport: &http.Transport{}}}
 	var err error
@@ -97,7 +98,7 @@ func run(t *testing.T) *watched {
 		t.Fatal(err)
 	}
 	conf := app.Config{Log: log, FirstAdmin: app.FirstAdmin{Password: secret.New(password)}, Observe: telemetry.Observe(w.metrics, w.traces)}
-	conf.HTTP.Observe = w.metrics.Request
+	conf.HTTP.Observe, conf.HTTP.TrustedProxyCIDRs = w.metrics.Request, proxies
 	w.app, err = app.New(conf, fx.Options(
 		memstore.Module, memprovision.Module, gobus.Module, app.Use[tenant.Connector](memtenant.New()),
 		app.Use[seal.Sealer](keyseal.New([32]byte{1})), app.Use[passwords.Hasher](hasher)))
@@ -237,7 +238,7 @@ func TestARequestsTraceGoesOnInItsJobAndHoldsNoSecret(t *testing.T) {
 	defer collector.Close()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
-	w := run(t)
+	w := run(t, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
 	secrets := w.job("Traceparent", "00-"+givenTrace+"-00f067aa0ba902b7-01")
 	scraped := w.scrape()
 	w.stop()
@@ -276,6 +277,35 @@ func TestARequestsTraceGoesOnInItsJobAndHoldsNoSecret(t *testing.T) {
 		}
 	}
 	t.Logf("%d spans, %d bytes", len(c.spans), c.raw.Len())
+}
+
+// Who is no trusted proxy does not decide which trace a request is in, nor that it
+// is in none.
+func TestAStrangersTraceIsOnlyALink(t *testing.T) {
+	c := new(receiver)
+	collector := httptest.NewServer(c)
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	w := run(t)
+	w.call("GET", "/api/auth/me", nil, "Traceparent", "00-"+givenTrace+"-00f067aa0ba902b7-01")
+	w.call("GET", "/api/auth/me", nil, "Traceparent", "00-"+givenTrace+"-00f067aa0ba902b7-00") // not to be sampled
+	w.stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	links := 0
+	for _, s := range c.spans {
+		if hex.EncodeToString(s.GetTraceId()) == givenTrace {
+			t.Errorf("%s is in the stranger's trace", s.GetName())
+		}
+		for _, l := range s.GetLinks() {
+			if hex.EncodeToString(l.GetTraceId()) == givenTrace {
+				links++
+			}
+		}
+	}
+	if links != 2 {
+		t.Errorf("%d of 2 requests have a link to the stranger's trace", links)
+	}
 }
 
 func TestMetricsTellWhatThePlatformDoes(t *testing.T) {
@@ -330,7 +360,7 @@ func TestACollectorThatIsAwayDelaysNobody(t *testing.T) {
 				if i%100 == 0 {
 					w.call("GET", "/version", nil)
 				}
-				_, end := w.traces.Request(httptest.NewRequestWithContext(t.Context(), "GET", "/", nil))
+				_, end := w.traces.Request(httptest.NewRequestWithContext(t.Context(), "GET", "/", nil), false)
 				end("GET", "/", 200)
 			}
 			began := time.Now()

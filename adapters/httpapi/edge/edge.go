@@ -56,9 +56,10 @@ type Door struct {
 	Proxies Proxies
 	// Observe is told of every answer; nil: nobody is. The route is a pattern.
 	Observe func(method, route string, status int, took time.Duration)
-	// Begin is told of every request, and what it returns of its answer; the
+	// Begin is told of every request, and whether it comes from a trusted proxy,
+	// whose headers are believed; what it returns is told of its answer. The
 	// request is answered in the context that it returns. Nil: nobody is.
-	Begin func(r *http.Request) (context.Context, func(method, route string, status int))
+	Begin func(r *http.Request, trusted bool) (context.Context, func(method, route string, status int))
 }
 
 // Middleware names, logs and guards every request that next serves.
@@ -82,7 +83,7 @@ func (d Door) begin(r *http.Request) (context.Context, func(method, route string
 	if d.Begin == nil {
 		return r.Context(), func(string, string, int) {}
 	}
-	return d.Begin(r)
+	return d.Begin(r, d.Proxies.trusts(peer(r)))
 }
 
 var (
