@@ -291,8 +291,13 @@ func host(t *testing.T, tenant, text string) hosted {
 		}
 		installed.releases[text] = home
 	}
-	h.worker.namespace(t, h.ours, map[string]string{"app.kubernetes.io/managed-by": "kubebyon", "kubebyon.io/cluster": "cl_" + tenant})
+	h.worker.namespace(t, h.ours, marks("kubebyon", "cl_"+tenant))
 	return h
+}
+
+// marks are the labels of a tenant's namespace.
+func marks(installation, cluster string) map[string]string {
+	return map[string]string{"app.kubernetes.io/managed-by": "kubebyon", "kubebyon.io/installation": installation, "kubebyon.io/cluster": cluster}
 }
 
 func (h hosted) begin(t *testing.T, text string) {
@@ -550,7 +555,8 @@ func TestTheRightsReachNothingElse(t *testing.T) {
 			}
 		}
 	}
-	for _, namespace := range []string{"kube-system", h.theirs, h.home} {
+	h.admin.namespace(t, "else-installed", marks("another", "cl_else"))
+	for _, namespace := range []string{"kube-system", h.theirs, h.home, "else-installed"} {
 		for what, err := range h.attacks(t, namespace) {
 			if !apierrors.IsForbidden(err) {
 				t.Errorf("the worker could %s in %s: %v", what, namespace, err)
@@ -581,6 +587,6 @@ func (h hosted) attacks(t *testing.T, namespace string) map[string]error {
 	_, out["change a config map"] = core.ConfigMaps(namespace).Patch(ctx, "kube-root-ca.crt", types.MergePatchType, []byte(`{"data":{"a":"b"}}`), patch)
 	out["delete a config map"] = core.ConfigMaps(namespace).Delete(ctx, "kube-root-ca.crt", remove)
 	out["delete the namespace"] = core.Namespaces().Delete(ctx, namespace, remove)
-	_, out["label it as its own"] = core.Namespaces().Patch(ctx, namespace, types.MergePatchType, []byte(`{"metadata":{"labels":{"app.kubernetes.io/managed-by":"kubebyon"}}}`), patch)
+	_, out["label it as its own"] = core.Namespaces().Patch(ctx, namespace, types.MergePatchType, []byte(`{"metadata":{"labels":{"app.kubernetes.io/managed-by":"kubebyon","kubebyon.io/installation":"kubebyon"}}}`), patch)
 	return out
 }

@@ -51,7 +51,7 @@ func TestEveryVariableIsAFlagOfAProgram(t *testing.T) {
 // flagNames are those of all programs, as their source has them.
 func flagNames(t *testing.T) (out []string) {
 	t.Helper()
-	literal := regexp.MustCompile(`"([a-z]+(?:-[a-z]+)+)"`)
+	literal := regexp.MustCompile(`"([a-z]+(?:-[a-z]+)+|installation)"`)
 	for _, dir := range []string{"settings", "kubebyon", "kubebyon-worker", "process"} {
 		err := filepath.WalkDir(filepath.Join("../cmd", dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

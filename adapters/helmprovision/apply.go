@@ -136,8 +136,8 @@ func (a *attempt) find(ctx context.Context) error {
 		return nil
 	case err != nil:
 		return told(err, "look at the namespace "+a.want.Name)
-	case found.Labels[managedBy] != managedName || found.Labels[labelCluster] == "":
-		return fault.Invalid.New("namespace_taken", "The namespace %s of the host cluster belongs to somebody else: KubeBYON did not make it, and does not touch it. Choose another vcluster_name.", a.want.Name)
+	case !a.p.config.made(found.Labels):
+		return fault.Invalid.New("namespace_taken", "The namespace %s of the host cluster belongs to somebody else: this installation of KubeBYON did not make it, and does not touch it. Choose another vcluster_name.", a.want.Name)
 	case found.DeletionTimestamp != nil || found.Annotations[noteCondemned] != "":
 		return removing()
 	case found.Labels[labelCluster] != a.want.ID.String():
@@ -230,7 +230,7 @@ func (a *attempt) hosts() []string {
 func (a *attempt) makeNamespace(ctx context.Context) error {
 	made, err := a.p.host.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name:   a.want.Name,
-		Labels: map[string]string{managedBy: managedName, labelCluster: a.want.ID.String()},
+		Labels: a.p.config.marks(a.want.ID),
 	}}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) { // just now
 		return a.find(ctx)

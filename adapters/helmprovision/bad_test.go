@@ -253,7 +253,7 @@ func TestANamespaceOfSomebodyElseIsNotTouched(t *testing.T) {
 		t.Errorf("the namespace went from %s to %s: %v", before.ResourceVersion, after.ResourceVersion, err)
 	}
 	another := *foreign
-	another.ObjectMeta = metav1.ObjectMeta{Name: other.Name, Labels: map[string]string{managedBy: managedName, labelCluster: newID().String()}}
+	another.ObjectMeta = metav1.ObjectMeta{Name: other.Name, Labels: p.config.marks(newID())}
 	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &another, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}

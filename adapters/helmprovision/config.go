@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/kubebyon/kubebyon/ports/provision"
 )
 
@@ -27,6 +29,11 @@ const (
 // be set.
 type Config struct {
 	KubeconfigPath string // of the host cluster; empty: the cluster that this process runs in
+
+	// Installation tells this installation of KubeBYON from others on the same host
+	// cluster: a DNS label; empty: DefaultInstallation. What another one made is
+	// neither seen nor touched.
+	Installation string
 
 	// Chart is a name in ChartRepo, a path, or an oci:// reference. All three are
 	// the official chart's, pinned, when Chart is empty.
@@ -74,6 +81,10 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	if c.Log == nil || c.Now == nil {
 		return c, errors.New("helmprovision: Log and Now must be set")
+	}
+	c.Installation = cmp.Or(c.Installation, DefaultInstallation)
+	if len(validation.IsDNS1123Label(c.Installation)) > 0 {
+		return c, errors.New("helmprovision: Installation must be a DNS label: lower-case letters, digits and hyphens (KUBEBYON_INSTALLATION)")
 	}
 	if c.PublicHost != "" && !provision.IsHost(c.PublicHost) {
 		return c, errors.New("helmprovision: PublicHost must be a DNS name or an IP address")

@@ -57,7 +57,7 @@ func (p *Provisioner) owned(ctx context.Context, cluster id.Cluster) ([]corev1.N
 		return nil, nil
 	}
 	list, err := p.host.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{
-		LabelSelector: managedBy + "=" + managedName + "," + labelCluster + "=" + cluster.String(),
+		LabelSelector: p.config.selector() + "=" + cluster.String(),
 	})
 	if err != nil {
 		return nil, told(err, "look for the namespace of the cluster")

@@ -76,7 +76,7 @@ func (p *Provisioner) Start(ctx context.Context) error {
 	}
 	p.host, p.self = h, selfName()
 	p.life, p.end = context.WithCancel(context.WithoutCancel(ctx))
-	p.window = newWindow(h, &p.changed, p.config.Now)
+	p.window = newWindow(h, p.config.selector(), &p.changed, p.config.Now)
 	return p.window.open(p.life)
 }
 

@@ -59,9 +59,9 @@ const (
 	silentAfter = 3
 )
 
-func newWindow(h *host, changed *bell.Bell, now func() time.Time) *window {
+func newWindow(h *host, selector string, changed *bell.Bell, now func() time.Time) *window {
 	ours := informers.NewSharedInformerFactoryWithOptions(h.watching, 0, informers.WithTransform(slim),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = managedBy + "=" + managedName + "," + labelCluster }))
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }))
 	planes := informers.NewSharedInformerFactoryWithOptions(h.watching, 0, informers.WithTransform(slim),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = "app=vcluster" }))
 	keys := informers.NewSharedInformerFactoryWithOptions(h.watching, 0, informers.WithTransform(slim),

@@ -33,6 +33,7 @@ type Host = helmprovision.Config
 
 // What is installed when a Host does not say otherwise.
 const (
+	DefaultInstallation = helmprovision.DefaultInstallation
 	DefaultChart        = helmprovision.DefaultChart
 	DefaultChartRepo    = helmprovision.DefaultChartRepo
 	DefaultChartVersion = helmprovision.DefaultChartVersion

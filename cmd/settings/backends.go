@@ -22,6 +22,7 @@ type Backends struct {
 	amqpQuorum       bool
 
 	kubeconfig, publicHost    string
+	installation              string
 	chart, repo, chartVersion string
 	values, licence           string
 	sharedNodes               bool
@@ -37,6 +38,7 @@ func (b *Backends) Register(fs *pflag.FlagSet) {
 	fs.StringVar(&b.amqpPrefix, "amqp-prefix", "kubebyon", "what the names of exchanges and queues begin with")
 	fs.BoolVar(&b.amqpQuorum, "amqp-quorum-queues", false, "use queues that a cluster of brokers replicates; those that are there cannot be changed")
 	fs.StringVar(&b.kubeconfig, "kubeconfig-path", "", "kubeconfig of the host Kubernetes; empty: the cluster that this process runs in")
+	fs.StringVar(&b.installation, "installation", standard.DefaultInstallation, "name that tells this installation of KubeBYON from others on the same host Kubernetes: a DNS label, for good")
 	fs.StringVar(&b.publicHost, "public-host", "", "name or address under which clients find the host's node ports; empty: a node's external or internal address")
 	fs.StringVar(&b.chart, "vcluster-chart", "", "name of a chart, its path, or oci://…; empty: "+standard.DefaultChart+" "+standard.DefaultChartVersion+" from "+standard.DefaultChartRepo)
 	fs.StringVar(&b.repo, "vcluster-chart-repo", "", "repository of the chart, when that is a name; empty: "+standard.DefaultChartRepo)
@@ -54,7 +56,7 @@ func (b *Backends) Config(name string, log *slog.Logger) standard.Config {
 		Name: name, DatabaseURL: secret.New(b.database), SecretKey: secret.New(b.key),
 		AMQPURL: secret.New(b.amqp), AMQPPrefix: b.amqpPrefix, AMQPQuorum: b.amqpQuorum,
 		Host: standard.Host{
-			KubeconfigPath: b.kubeconfig, PublicHost: b.publicHost, Chart: b.chart, ChartRepo: b.repo, ChartVersion: b.chartVersion,
+			KubeconfigPath: b.kubeconfig, Installation: b.installation, PublicHost: b.publicHost, Chart: b.chart, ChartRepo: b.repo, ChartVersion: b.chartVersion,
 			ValuesFile: b.values, LicenceSecret: b.licence, SharedNodes: b.sharedNodes, Versions: standard.Versions(b.versions...), MaxOperations: b.operations,
 		},
 		Log: log, Now: func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },

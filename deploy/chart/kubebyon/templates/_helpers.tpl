@@ -119,6 +119,7 @@ is missing stops the installation with a sentence that says what to set. */ -}}
   "KUBEBYON_VCLUSTER_CHART_VERSION" .Values.vcluster.chartVersion
   "KUBEBYON_VCLUSTER_LICENCE_SECRET" .Values.vcluster.licenceSecret
   "KUBEBYON_KUBERNETES_VERSIONS" (join "," .Values.vcluster.kubernetesVersions)
+  "KUBEBYON_INSTALLATION" .Values.installation
   "KUBEBYON_PUBLIC_HOST" .Values.hostCluster.publicHost
   "OTEL_EXPORTER_OTLP_ENDPOINT" $c.otlpEndpoint
 -}}
@@ -399,7 +400,9 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{- /* CEL: whether a namespace has the label of those that KubeBYON makes. */ -}}
+{{- /* (list . "object"), CEL: whether a namespace has the labels of those that this
+installation of KubeBYON makes. */ -}}
 {{- define "kubebyon.isOurs" -}}
-{{ printf "%s.?metadata.?labels[?'app.kubernetes.io/managed-by'].orValue('') == 'kubebyon'" . }}
+{{- $labels := printf "%s.?metadata.?labels" (index . 1) -}}
+{{ printf "%s[?'app.kubernetes.io/managed-by'].orValue('') == 'kubebyon' && %s[?'kubebyon.io/installation'].orValue('') == '%s'" $labels $labels (index . 0).Values.installation }}
 {{- end -}}
