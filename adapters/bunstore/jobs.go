@@ -147,7 +147,7 @@ func (s jobs) take(ctx context.Context, c jobRow, worker string, now, until time
 func (s jobs) mark(ctx context.Context, worker string, now, until time.Time, which string, arg any) (store.Job, bool, error) {
 	var r jobRow
 	err := s.db.NewRaw("UPDATE jobs AS j SET status = 'running', worker_id = ?1, leased_until = ?2, attempt_count = attempt_count + 1,"+
-		" started_at = COALESCE(started_at, ?0), updated_at = ?0 WHERE "+which+" RETURNING "+columns[jobRow](s.unit),
+		" started_at = COALESCE(started_at, CASE WHEN created_at > ?0 THEN created_at ELSE ?0 END), updated_at = ?0 WHERE "+which+" RETURNING "+columns[jobRow](s.unit),
 		at(now), worker, at(until), arg).Scan(ctx, &r)
 	if noRows(err) {
 		return store.Job{}, false, nil

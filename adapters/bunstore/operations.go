@@ -72,7 +72,7 @@ func (s operations) Begin(ctx context.Context, i id.Operation, status string, t 
 		return store.Operation{}, err
 	}
 	var r operationRow
-	err := s.db.NewRaw("UPDATE operations SET status = ?0, updated_at = ?1, started_at = COALESCE(started_at, ?1) WHERE id = ?2 RETURNING "+columns[operationRow](s.unit),
+	err := s.db.NewRaw("UPDATE operations SET status = ?0, updated_at = ?1, started_at = COALESCE(started_at, CASE WHEN created_at > ?1 THEN created_at ELSE ?1 END) WHERE id = ?2 RETURNING "+columns[operationRow](s.unit),
 		status, at(t), i.String()).Scan(ctx, &r)
 	if noRows(err) {
 		return store.Operation{}, noOperation()

@@ -70,7 +70,7 @@ func (s operations) Begin(ctx context.Context, i id.Operation, status string, at
 	at = at.UTC().Truncate(time.Millisecond)
 	o.Status, o.UpdatedAt = status, at
 	if o.StartedAt == nil {
-		o.StartedAt = &at
+		o.StartedAt = later(at, o.CreatedAt)
 	}
 	s.u.operations.put(s.u, i, o)
 	return detached(o), nil
@@ -150,10 +150,17 @@ func (s jobs) claim(ctx context.Context, worker string, now, until time.Time, am
 	j.Status, j.WorkerID, j.LeasedUntil, j.UpdatedAt = store.JobRunning, worker, &until, now
 	j.AttemptCount++
 	if j.StartedAt == nil {
-		j.StartedAt = &now
+		j.StartedAt = later(now, j.CreatedAt)
 	}
 	s.u.jobs.put(s.u, j.ID, j)
 	return detached(j), true, nil
+}
+
+func later(a, b time.Time) *time.Time {
+	if b.After(a) {
+		return &b
+	}
+	return &a
 }
 
 // claimable returns the oldest job that leads its cluster's queue, is due, and

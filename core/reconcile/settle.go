@@ -108,6 +108,9 @@ func (e ending) job(j store.Job) store.Job {
 func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
 	now := w.deps.Clock.Now()
 	e := ending{progress: clusters.Succeeded, at: now, notBefore: now}
+	if began := job.StartedAt; began != nil && began.After(now) { // by a clock that is ahead
+		e.at = *began
+	}
 	if result == nil {
 		return e
 	}

@@ -107,7 +107,8 @@ type Operations interface {
 	// Update replaces the row; fault.NotFound.
 	Update(ctx context.Context, o Operation) error
 	// Begin sets Status and UpdatedAt, and StartedAt where it is not set, and
-	// returns the row; fault.NotFound.
+	// returns the row; fault.NotFound. Nothing starts before its CreatedAt, which
+	// may be from a process whose clock is ahead.
 	Begin(ctx context.Context, o id.Operation, status string, at time.Time) (Operation, error)
 	// List returns the newest operations of a cluster.
 	List(ctx context.Context, c id.Cluster, q page.Query) (page.Of[Operation], error)
@@ -154,8 +155,8 @@ type Jobs interface {
 	// NotBefore not after now, or running with its lease run out, whose cluster
 	// has no other running job with a live lease and no older unfinished job.
 	// It makes the job running, leased to worker until until, with one attempt
-	// more, and StartedAt set if it was not. ok is false when there is none. Two transactions never
-	// both get one job, nor two jobs of one cluster.
+	// more, and StartedAt set, not before CreatedAt, if it was not. ok is false when there is none.
+	// Two transactions never both get one job, nor two jobs of one cluster.
 	Claim(ctx context.Context, worker string, now, until time.Time) (j Job, ok bool, err error)
 	// ClaimOf is Claim of that cluster's job alone. It waits for transactions that
 	// have written to the job, so that one which is about to let it go is not

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -36,7 +37,7 @@ var operations = checks{
 	},
 	"OperationBeginsOnce": func(w *world) {
 		o := w.newOperation(w.cluster(w.user()))
-		o.StartedAt = nil
+		o.StartedAt, o.CreatedAt = nil, start
 		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Operations().Insert(ctx, o) })
 		want := o
 		for _, now := range []time.Time{start, after(time.Minute)} {
@@ -54,6 +55,24 @@ var operations = checks{
 				return err
 			})
 		}
+	},
+	"NothingStartsBeforeItWasMade": func(w *world) {
+		c := w.cluster(w.user())
+		o := w.newOperation(c)
+		j := w.newJob(o)
+		o.StartedAt, j.StartedAt, j.Status, j.NotBefore = nil, nil, store.JobPending, start
+		o.CreatedAt, j.CreatedAt = after(time.Second), after(time.Second) // by a clock that is ahead
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			return errors.Join(tx.Operations().Insert(ctx, o), tx.Jobs().Insert(ctx, j))
+		})
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			begun, err := tx.Operations().Begin(ctx, o.ID, "running", start)
+			claimed, ok, failed := tx.Jobs().Claim(ctx, "w", start, after(time.Minute))
+			if begun.StartedAt == nil || !begun.StartedAt.Equal(o.CreatedAt) || !ok || claimed.StartedAt == nil || !claimed.StartedAt.Equal(j.CreatedAt) {
+				w.Errorf("begun at %v and %v, made at %v", begun.StartedAt, claimed.StartedAt, o.CreatedAt)
+			}
+			return errors.Join(err, failed)
+		})
 	},
 	"OperationListIsOfOneCluster": func(w *world) {
 		c, other := w.cluster(w.user()), w.cluster(w.user())
