@@ -204,7 +204,13 @@ func (w *Worker) say(ctx context.Context, tx store.Tx, t task, e ending) error {
 		return err
 	}
 	c := clusters.Of(rec)
-	if e.away && !(concerns(t.job, c) && c.Hold(e.message, e.at)) || !e.away && !c.GoOn(t.job.LastError, e.at) {
+	var news bool
+	if e.away {
+		news = concerns(t.job, c) && c.Hold(e.message, e.at)
+	} else {
+		news = c.GoOn(t.job.LastError, e.at)
+	}
+	if !news {
 		return nil
 	}
 	rec = c.Record()
