@@ -2,13 +2,17 @@ package helmprovision
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
+	"net"
 	"net/url"
 	"regexp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/text"
@@ -30,7 +34,7 @@ func told(err error, doing string) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	for _, judge := range []func(error, string) *fault.Error{removingFault, rightFault, refusedFault, busyFault} {
+	for _, judge := range []func(error, string) *fault.Error{certificateFault, hookFault, removingFault, rightFault, refusedFault, busyFault} {
 		if f := judge(err, doing); f != nil {
 			return f.Because(err)
 		}
@@ -43,14 +47,48 @@ func away(sentence string, args ...any) *fault.Error {
 	return fault.Unavailable.New("host_unreachable", sentence, args...).Because(provision.ErrAway)
 }
 
-// isAway tells a host cluster that does not answer, or not as one, from one that
-// has refused or failed at something.
+// isAway tells a host cluster that cannot be reached at the moment from one that
+// has refused or failed at something: only a connection that fails, a time that is
+// over, and a host that asks to come again later.
 func isAway(err error) bool {
-	if _, ok := errors.AsType[*url.Error](err); ok {
+	if apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) {
 		return true
 	}
-	return apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) ||
-		apierrors.IsTimeout(err) || apierrors.IsInternalError(err) || strings.Contains(err.Error(), "Kubernetes cluster unreachable")
+	request, ok := errors.AsType[*url.Error](err)
+	if !ok || certificateFault(err, "") != nil {
+		return false
+	}
+	if _, ok := errors.AsType[net.Error](request.Err); ok {
+		return true
+	}
+	return utilnet.IsProbableEOF(request.Err) || utilnet.IsHTTP2ConnectionLost(request.Err) || utilnet.IsConnectionReset(request.Err) || utilnet.IsConnectionRefused(request.Err) ||
+		errors.Is(request.Err, io.ErrUnexpectedEOF)
+}
+
+// certificateFault is about a host that answers, and which this process does not
+// believe, or the other way round: that does not pass by itself.
+func certificateFault(err error, doing string) *fault.Error {
+	why := ""
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		why = e.Err.Error()
+	} else if e, ok := errors.AsType[*net.OpError](err); ok && strings.HasPrefix(e.Err.Error(), "tls: ") {
+		why = e.Err.Error()
+	}
+	if why == "" {
+		return nil
+	}
+	return fault.Unavailable.New("host_untrusted", "KubeBYON could not %s: it and the host cluster do not accept each other's certificates: %s. Check those in KubeBYON's kubeconfig, and the host cluster's.", doing, clause(why))
+}
+
+// hook is how Kubernetes names an admission webhook that has failed.
+var hook = regexp.MustCompile(`failed calling webhook "([^"]+)"`) //nolint:gochecknoglobals // a constant
+
+func hookFault(err error, doing string) *fault.Error {
+	h := hook.FindStringSubmatch(err.Error())
+	if h == nil {
+		return nil
+	}
+	return fault.Unavailable.New("host_webhook_failed", "KubeBYON could not %s: the admission webhook %s of the host cluster has failed. Repair it, or let it pass over the namespaces of control planes.", doing, clause(h[1]))
 }
 
 func removing() *fault.Error {

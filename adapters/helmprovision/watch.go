@@ -179,6 +179,9 @@ func (w *window) clear() error {
 		}
 	}
 	if w.silent >= silentAfter || w.silent > 0 && !all {
+		if w.silence != nil && !isAway(w.silence) && !errors.Is(w.silence, context.Canceled) {
+			return told(w.silence, "ask the host cluster for a sign of life")
+		}
 		return away("The host cluster cannot be reached.").Because(errors.Join(provision.ErrAway, w.silence))
 	}
 	if !all {

@@ -15,8 +15,10 @@ import (
 )
 
 // ErrAway is the cause of an error that says nothing about the one cluster: what
-// the backend stands on cannot be reached at all. The call may be repeated for as
-// long as that lasts.
+// the backend stands on cannot be reached at the moment, and people need do nothing
+// about it but bring it back: a connection fails, a time is over, or it asks to come
+// again later. The call may be repeated for as long as that lasts. What answers and
+// refuses, or fails, is not away.
 var ErrAway = errors.New("the backend cannot be reached")
 
 // Provisioner runs control planes somewhere.
