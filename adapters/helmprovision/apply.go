@@ -433,6 +433,9 @@ func (p *Provisioner) finish(ctx context.Context, n *corev1.Namespace) {
 	if errors.Is(err, errOutdated) {
 		return
 	}
+	if f, ok := errors.AsType[*fault.Error](err); ok && !errors.Is(err, provision.ErrAway) && f.Code != busy().Code {
+		p.recall.keep(finishKey(n), f.Msg)
+	}
 	if err != nil && ctx.Err() == nil {
 		p.config.Log.WarnContext(ctx, "chart not installed after the load balancer had its address; trying again", "namespace", n.Name, "err", err)
 		bell.Wait(ctx, nil, 5*time.Second)

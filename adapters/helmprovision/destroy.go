@@ -96,29 +96,37 @@ func (p *Provisioner) remove(ctx context.Context, n corev1.Namespace) error {
 }
 
 func (p *Provisioner) empty(ctx context.Context, g *grip, n corev1.Namespace) error {
+	if err := p.dismantle(ctx, g, n.Name); err != nil {
+		return err
+	}
+	p.awaitNoPods(ctx, n)
+	err := p.host.client.CoreV1().Namespaces().Delete(ctx, n.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &n.UID}})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return told(err, "remove the namespace "+n.Name)
+	}
+	return nil
+}
+
+// dismantle removes the release and the volume claims, as one of Helm's operations.
+func (p *Provisioner) dismantle(ctx context.Context, g *grip, name string) error {
 	select {
 	case p.operations <- struct{}{}:
 		defer func() { <-p.operations }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := p.uninstall(g, n.Name); err != nil {
-		return told(err, "uninstall the chart of "+n.Name)
+	if err := p.uninstall(g, name); err != nil {
+		return told(err, "uninstall the chart of "+name)
 	}
-	claims := p.host.client.CoreV1().PersistentVolumeClaims(n.Name)
+	claims := p.host.client.CoreV1().PersistentVolumeClaims(name)
 	list, err := claims.List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return told(err, "look for the volumes of "+n.Name)
+		return told(err, "look for the volumes of "+name)
 	}
 	for _, c := range list.Items {
 		if err := claims.Delete(ctx, c.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return told(err, "remove a volume of "+n.Name)
+			return told(err, "remove a volume of "+name)
 		}
-	}
-	p.awaitNoPods(ctx, n)
-	err = p.host.client.CoreV1().Namespaces().Delete(ctx, n.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &n.UID}})
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return told(err, "remove the namespace "+n.Name)
 	}
 	return nil
 }

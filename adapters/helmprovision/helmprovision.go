@@ -308,7 +308,10 @@ func (p *Provisioner) findOut(question string, f func(ctx context.Context)) {
 		defer p.recall.done(question)
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		f(ctx)
+		if err := guarded(ctx, func(ctx context.Context) error { f(ctx); return nil }); err != nil {
+			p.config.Log.ErrorContext(ctx, "question about a control plane has failed", "question", question, "err", err)
+			bell.Wait(ctx, nil, 5*time.Second) // before it is asked again
+		}
 	})
 	if !spawned {
 		p.recall.done(question)

@@ -34,6 +34,9 @@ type memo interface {
 	last(pod *corev1.Pod) (said string, known bool)
 	// events returns why the host makes no pods, if that is known.
 	events(namespace string) string
+	// unfinished returns why the chart was not installed when the load balancer had
+	// its address, if that is known.
+	unfinished(namespace *corev1.Namespace) string
 }
 
 func pending(stage provision.Stage) verdict {
@@ -73,7 +76,11 @@ func (c Config) judgeBalancer(s scene, m memo) verdict {
 	if s.note(noteWant) == "" {
 		return v
 	}
-	if v.Finish = balancer(s.service) != ""; v.Finish {
+	if balancer(s.service) != "" {
+		if why := m.unfinished(s.namespace); why != "" {
+			v = failed(why)
+		}
+		v.Finish = true
 		return v
 	}
 	if m.since("balancer/"+string(s.namespace.UID)+"/"+s.note(noteTried)) >= c.PublishTimeout {

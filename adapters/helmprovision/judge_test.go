@@ -32,11 +32,14 @@ type remembers struct {
 	said   string
 	knows  bool
 	why    string
+	undone string
 }
 
 func (r remembers) since(string) time.Duration      { return r.waited }
 func (r remembers) last(*corev1.Pod) (string, bool) { return r.said, r.knows }
 func (r remembers) events(string) string            { return r.why }
+
+func (r remembers) unfinished(*corev1.Namespace) string { return r.undone }
 
 // running is a scene in which all is well.
 func running(t testing.TB) scene {
@@ -114,12 +117,16 @@ func TestEachStateIsOneThatPeopleCanActOn(t *testing.T) {
 			s.namespace.DeletionTimestamp = &metav1.Time{}
 			s.namespace.Status.Conditions = []corev1.NamespaceCondition{{Type: corev1.NamespaceFinalizersRemaining, Status: corev1.ConditionTrue, Message: "Some content in the namespace has finalizers remaining: example.com/keep in 1 resource instances"}}
 		}, remembers{}, provision.Removing, provision.Deleting, "example.com/keep"},
-		"condemned":                          {func(s *scene) { s.namespace.Annotations[noteCondemned] = "now" }, remembers{}, provision.Removing, provision.Deleting, ""},
-		"nothing installed":                  {func(s *scene) { s.statefulSet = nil }, long, provision.Pending, provision.InstallingChart, ""},
-		"an earlier want's":                  {func(s *scene) { s.statefulSet.Annotations[noteHash] = "h0" }, long, provision.Pending, provision.InstallingChart, ""},
-		"an earlier pod":                     {func(s *scene) { s.pods[0].Annotations[noteHash] = "h0" }, long, provision.Pending, provision.StartingPlane, ""},
-		"no balancer yet":                    {func(s *scene) { s.namespace.Annotations[noteHash] = "" }, remembers{}, provision.Pending, provision.InstallingChart, ""},
-		"no balancer at all":                 {func(s *scene) { s.namespace.Annotations[noteHash] = "" }, long, provision.Failed, "", "load balancer"},
+		"condemned":          {func(s *scene) { s.namespace.Annotations[noteCondemned] = "now" }, remembers{}, provision.Removing, provision.Deleting, ""},
+		"nothing installed":  {func(s *scene) { s.statefulSet = nil }, long, provision.Pending, provision.InstallingChart, ""},
+		"an earlier want's":  {func(s *scene) { s.statefulSet.Annotations[noteHash] = "h0" }, long, provision.Pending, provision.InstallingChart, ""},
+		"an earlier pod":     {func(s *scene) { s.pods[0].Annotations[noteHash] = "h0" }, long, provision.Pending, provision.StartingPlane, ""},
+		"no balancer yet":    {func(s *scene) { s.namespace.Annotations[noteHash] = "" }, remembers{}, provision.Pending, provision.InstallingChart, ""},
+		"no balancer at all": {func(s *scene) { s.namespace.Annotations[noteHash] = "" }, long, provision.Failed, "", "load balancer"},
+		"a balancer, and no chart": {func(s *scene) {
+			s.namespace.Annotations[noteHash] = ""
+			s.service = &corev1.Service{Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "203.0.113.9"}}}}}
+		}, remembers{undone: "The chart refuses."}, provision.Failed, "", "The chart refuses."},
 		"no pod yet":                         {func(s *scene) { s.pods = nil }, remembers{}, provision.Pending, provision.StartingPlane, ""},
 		"no pod, it asks why":                {func(s *scene) { s.pods = nil }, long, provision.Pending, provision.StartingPlane, ""},
 		"no pod at all":                      {func(s *scene) { s.pods = nil }, remembers{waited: time.Hour, why: "exceeded quota: pods=0."}, provision.Failed, "", "exceeded quota: pods=0."},

@@ -117,6 +117,15 @@ func (r *recall) events(namespace string) string {
 	return said
 }
 
+func finishKey(n *corev1.Namespace) string {
+	return "finish/" + string(n.UID) + "/" + n.Annotations[noteTried]
+}
+
+func (r *recall) unfinished(n *corev1.Namespace) string {
+	said, _ := r.text(finishKey(n))
+	return said
+}
+
 // text stays known while it is read again.
 func (r *recall) text(key string) (said string, known bool) {
 	r.mu.Lock()

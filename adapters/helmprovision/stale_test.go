@@ -32,6 +32,13 @@ func TestWhatWaitedForALoadBalancerDoesNotUndoWhatCameAfterIt(t *testing.T) {
 	}
 	waits := a.namespace
 
+	writeFile(t, p.config.ValuesFile, "controlPlane: {statefulSett: {}}")
+	p.finish(t.Context(), waits)
+	if why := p.recall.unfinished(waits); !strings.Contains(why, "statefulSett") {
+		t.Errorf("that it cannot go on is because of %q", why)
+	}
+	writeFile(t, p.config.ValuesFile, "")
+
 	w.PublicMode, w.CPURequestMilli = provision.NodePort, 200
 	apply(t, p, w)
 	newer := namespace(t, b, w.Name).Annotations
