@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/kube"
 	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage/driver"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/resource"
 
 	"github.com/kubebyon/kubebyon/ports/provision"
 )
@@ -116,7 +120,63 @@ func (p *Provisioner) release(g *grip, name string, ch *chart.Chart, plan planne
 		}
 	case release.StatusDeployed, release.StatusFailed, release.StatusSuperseded:
 	}
-	return p.upgrade(c, name, ch, plan)
+	made, err := p.upgrade(c, name, ch, plan)
+	if made == nil {
+		return err
+	}
+	if left := sweep(c, made, err == nil); left != nil && err == nil {
+		made.SetStatus(release.StatusFailed, "Left behind what earlier revisions made") // so that it is tried again
+		return errors.Join(left, c.Releases.Update(made))
+	}
+	return err
+}
+
+// sweep removes what revisions that failed have made and target has not: Helm
+// itself compares with the last revision that succeeded only. While target has
+// failed as well, what that one has is kept.
+func sweep(c *action.Configuration, target *release.Release, isDone bool) error {
+	all, err := c.Releases.History(target.Name)
+	if err != nil {
+		return fmt.Errorf("read the release's history: %w", err)
+	}
+	kept, err := c.KubeClient.Build(strings.NewReader(target.Manifest), false)
+	if err != nil {
+		return fmt.Errorf("read the release's manifest: %w", err)
+	}
+	var left kube.ResourceList
+	for _, r := range all {
+		if r.Version >= target.Version || r.Info.Status != release.StatusFailed && (isDone || r.Info.Status != release.StatusDeployed) {
+			continue
+		}
+		objects, err := c.KubeClient.Build(strings.NewReader(r.Manifest), false)
+		if err != nil {
+			return fmt.Errorf("read an earlier manifest: %w", err)
+		}
+		if r.Info.Status == release.StatusDeployed {
+			kept = append(kept, objects...)
+			continue
+		}
+		left = append(left, objects...)
+	}
+	left = left.Difference(kept).Filter(func(i *resource.Info) bool { return isLeft(i, target) })
+	if len(left) == 0 {
+		return nil
+	}
+	_, errs := c.KubeClient.Delete(left)
+	return errors.Join(errs...)
+}
+
+// isLeft reports whether an object is there, is the release's, and holds no data.
+func isLeft(i *resource.Info, r *release.Release) bool {
+	if i.Mapping.GroupVersionKind.Kind == "PersistentVolumeClaim" || i.Get() != nil {
+		return false
+	}
+	m, err := meta.Accessor(i.Object)
+	if err != nil {
+		return false
+	}
+	notes := m.GetAnnotations()
+	return notes["meta.helm.sh/release-name"] == r.Name && notes["meta.helm.sh/release-namespace"] == r.Namespace && notes[kube.ResourcePolicyAnno] != kube.KeepPolicy
 }
 
 func (p *Provisioner) install(c *action.Configuration, name string, ch *chart.Chart, plan planned, again bool) error {
@@ -127,12 +187,11 @@ func (p *Provisioner) install(c *action.Configuration, name string, ch *chart.Ch
 	return err
 }
 
-func (p *Provisioner) upgrade(c *action.Configuration, name string, ch *chart.Chart, plan planned) error {
+func (p *Provisioner) upgrade(c *action.Configuration, name string, ch *chart.Chart, plan planned) (*release.Release, error) {
 	op := action.NewUpgrade(c)
 	op.Namespace, op.Description, op.MaxHistory, op.ResetValues, op.Timeout = name, plan.hash, maxHistory, true, hookTimeout
 	op.SkipSchemaValidation, op.DisableOpenAPIValidation = true, true
-	_, err := op.RunWithContext(context.Background(), name, ch, plan.values)
-	return err
+	return op.RunWithContext(context.Background(), name, ch, plan.values)
 }
 
 // uninstall removes the release, in whatever state it is.
