@@ -82,7 +82,7 @@ func TestAHostThatIsNotTrustedIsNotAway(t *testing.T) {
 	_, err = client.CoreV1().Pods("demo").Create(t.Context(), &corev1.Pod{}, metav1.CreateOptions{})
 	refused(t, told(err, "make a pod"), fault.Unavailable, "host_untrusted", "certificate signed by unknown authority")
 	h := &host{client: client, watching: client}
-	w := newWindow(h, nil, time.Now)
+	w := newWindow(h, "", nil, time.Now)
 	w.heard(h.answers(t.Context()))
 	err = w.clear()
 	refused(t, err, fault.Unavailable, "host_untrusted", "sign of life")
