@@ -19,7 +19,7 @@ func TestWhatWaitedForALoadBalancerDoesNotUndoWhatCameAfterIt(t *testing.T) {
 	b := hosted(t)
 	p := start(t, b.config(t))
 	w := wanted(t, p)
-	old := namespaceFor(w)
+	old := namespaceFor(p, w)
 	w.PublicMode = provision.LoadBalancer
 	a := &attempt{p: p, want: w}
 	made, err := b.client(t).CoreV1().Namespaces().Create(t.Context(), old, metav1.CreateOptions{})
@@ -59,8 +59,8 @@ func TestWhatWaitedForALoadBalancerDoesNotUndoWhatCameAfterIt(t *testing.T) {
 	}
 }
 
-func namespaceFor(w provision.Want) *corev1.Namespace {
-	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Name, Labels: map[string]string{managedBy: managedName, labelCluster: w.ID.String()}}}
+func namespaceFor(p *Provisioner, w provision.Want) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Name, Labels: p.config.marks(w.ID)}}
 }
 
 // TestAnObservationIsNotOlderThanApply: also when the watches hear nothing, and
