@@ -248,7 +248,7 @@ func TestNoPasswordIsMadeOfNothing(t *testing.T) {
 				}
 			}
 			if openssl != "" {
-				if err := os.WriteFile(filepath.Join(dir, "openssl"), []byte(openssl), 0o700); err != nil { //nolint:gosec // it is run
+				if err := os.WriteFile(filepath.Join(dir, "openssl"), []byte(openssl), 0o700); err != nil {
 					t.Fatal(err)
 				}
 			}

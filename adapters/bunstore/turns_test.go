@@ -58,7 +58,7 @@ func TestAMigrationLetsOthersPassWhileATableIsInUse(t *testing.T) {
 	s, log := logging(t, Config{URL: fresh, LockWait: 400 * time.Millisecond})
 	other := open(t, fresh)
 	backup := must(other.writer.BeginTx(t.Context(), nil))
-	defer backup.Rollback()                                                                            //nolint:errcheck // it ends with the test
+	defer backup.Rollback()
 	if _, err := backup.ExecContext(t.Context(), "LOCK TABLE jobs IN ACCESS SHARE MODE"); err != nil { // as pg_dump does
 		t.Fatal(err)
 	}
@@ -83,10 +83,10 @@ func TestWaitingForAnotherMigrationIsSaid(t *testing.T) {
 	forEach(t, func(t *testing.T, fresh string) {
 		holder := open(t, fresh)
 		db, closeDB := holder.engine.migrator(holder.writer.DB)
-		defer closeDB() //nolint:errcheck // it ends with the test
+		defer closeDB()
 		locker := must(holder.engine.migrations().locker(t.Context(), db, slog.New(slog.DiscardHandler)))
 		conn := must(db.Conn(t.Context()))
-		defer conn.Close() //nolint:errcheck // as above
+		defer conn.Close()
 		if err := locker.SessionLock(t.Context(), conn); err != nil {
 			t.Fatal(err)
 		}
@@ -109,8 +109,8 @@ func TestWaitingForAnotherMigrationEndsAsWhatMayMend(t *testing.T) {
 	s := openPostgres(t)
 	locker := must(schemaLock(t.Context(), s.writer.DB, s.log)).(*sessionLock)
 	first, second := must(s.writer.DB.Conn(t.Context())), must(s.writer.DB.Conn(t.Context()))
-	defer first.Close()  //nolint:errcheck // they end with the test
-	defer second.Close() //nolint:errcheck // as above
+	defer first.Close()
+	defer second.Close()
 	if err := locker.SessionLock(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}

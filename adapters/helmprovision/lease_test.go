@@ -90,7 +90,7 @@ func (h *leaseHost) holder() string {
 }
 
 func says(code int, reason metav1.StatusReason) (*http.Response, error) {
-	return answer(code, &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reason}) //nolint:gosec // an HTTP status
+	return answer(code, &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reason})
 }
 
 func answer(code int, what any) (*http.Response, error) {

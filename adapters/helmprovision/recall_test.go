@@ -11,8 +11,11 @@ func TestTimeInWhichNobodyLookedDoesNotCount(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	r, c := newRecall(func() time.Time { return now }), newID()
 	for _, step := range []struct{ passes, waited time.Duration }{
-		{0, 0}, {20 * time.Second, 20 * time.Second}, {25 * time.Second, 45 * time.Second},
-		{time.Hour, 0}, {10 * time.Second, 10 * time.Second},
+		{0, 0},
+		{20 * time.Second, 20 * time.Second},
+		{25 * time.Second, 45 * time.Second},
+		{time.Hour, 0},
+		{10 * time.Second, 10 * time.Second},
 		{-time.Minute, 0}, // a clock that was set back
 	} {
 		now = now.Add(step.passes)

@@ -85,14 +85,14 @@ func TestOneQuestionIsAskedForAllPods(t *testing.T) {
 	if got := <-asked; got != "/apis/metrics.k8s.io/v1beta1/pods?labelSelector=app%3Dvcluster&timeout=1s" {
 		t.Errorf("asked for %s", got)
 	}
-	u, ok := usageOf([]*corev1.Pod{pod("a", "a-0", corev1.PodRunning, true)}, used)
+	u, ok := usageOf([]*corev1.Pod{pod("a-0", corev1.PodRunning, true)}, used)
 	if want := (provision.Usage{CPUMilli: 126, MemoryMiB: 301, PodsReady: 1, PodsTotal: 1}); !ok || u != want {
 		t.Errorf("got %+v, %v; want %+v", u, ok, want)
 	}
 }
 
-func pod(namespace, name string, phase corev1.PodPhase, ready bool) *corev1.Pod {
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Status: corev1.PodStatus{Phase: phase}}
+func pod(name string, phase corev1.PodPhase, ready bool) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: name}, Status: corev1.PodStatus{Phase: phase}}
 	if phase == corev1.PodRunning {
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 	}
@@ -105,8 +105,8 @@ func pod(namespace, name string, phase corev1.PodPhase, ready bool) *corev1.Pod 
 func TestWhatIsNotMeasuredYetIsLeftOut(t *testing.T) {
 	t.Parallel()
 	used := map[string]corev1.ResourceList{"a/a-0": {corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("200Mi")}}
-	running, waiting := pod("a", "a-0", corev1.PodRunning, true), pod("a", "a-1", corev1.PodPending, false)
-	fresh, evicted := pod("a", "a-2", corev1.PodRunning, false), pod("a", "a-3", corev1.PodFailed, false)
+	running, waiting := pod("a-0", corev1.PodRunning, true), pod("a-1", corev1.PodPending, false)
+	fresh, evicted := pod("a-2", corev1.PodRunning, false), pod("a-3", corev1.PodFailed, false)
 	for name, c := range map[string]struct {
 		pods []*corev1.Pod
 		want provision.Usage

@@ -99,7 +99,7 @@ func (g *gate) pass(c net.Conn) {
 	if !g.admit(c) {
 		return
 	}
-	s, err := net.Dial("tcp", g.target) //nolint:noctx // ends with the connections that cut closes
+	s, err := net.Dial("tcp", g.target)
 	if err != nil {
 		return
 	}

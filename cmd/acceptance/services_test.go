@@ -24,12 +24,12 @@ import (
 // PostgreSQL and RabbitMQ run as users of their own.
 func commonDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "kubebyon-acceptance-")
+	dir, err := os.MkdirTemp("", "kubebyon-acceptance-") //nolint:usetesting // in t.TempDir nobody else may enter
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // others only pass through
+	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -213,9 +213,8 @@ func greets(ctx context.Context, addr string) error {
 // host is a host Kubernetes in a box.
 type host struct {
 	process
-	port       int
-	dir        string
-	kubeconfig string // as a program finds it by way of the gate
+	port int
+	dir  string
 }
 
 func newHost(t testing.TB, home string, at *ports, flags ...string) *host {

@@ -30,7 +30,7 @@ type ControlPlaneSamples interface {
 	// two who measure at once write once; samples of clusters that are unknown or
 	// deleted are passed by.
 	Append(ctx context.Context, samples ...ControlPlaneSample) (int, error)
-	// Steps adds up a cluster's samples from from on and before to in spans of
+	// Steps adds up a cluster's samples, from the one time on and before the other, in spans of
 	// step, which is whole seconds: each has the time at which its span begins,
 	// counted in steps since 1970, and step as its Resolution. Oldest first; a
 	// span without samples is not among them.
