@@ -38,7 +38,7 @@ func TestOnlyWhatPassesByItselfIsAway(t *testing.T) {
 		code string
 	}{
 		"refused":         {dial, true, "host_unreachable"},
-		"by Helm":         {fmt.Errorf("Kubernetes cluster unreachable: %w", dial), true, "host_unreachable"}, //nolint:staticcheck // Helm's words
+		"by Helm":         {fmt.Errorf("Kubernetes cluster unreachable: %w", dial), true, "host_unreachable"},
 		"too slow":        {post(context.DeadlineExceeded), true, "host_unreachable"},
 		"hung up":         {post(io.EOF), true, "host_unreachable"},
 		"hung up midway":  {post(io.ErrUnexpectedEOF), true, "host_unreachable"},
@@ -47,7 +47,7 @@ func TestOnlyWhatPassesByItselfIsAway(t *testing.T) {
 		"a timeout there": {apierrors.NewServerTimeout(schema.GroupResource{Resource: "pods"}, "create", 1), true, "host_unreachable"},
 		"500":             {apierrors.NewInternalError(errors.New("hunter2")), false, "host_failed"},
 		"a webhook":       {hooked, false, "host_webhook_failed"},
-		"text of Helm's":  {errors.New("Kubernetes cluster unreachable"), false, "host_failed"}, //nolint:staticcheck // Helm's words
+		"text of Helm's":  {errors.New("Kubernetes cluster unreachable"), false, "host_failed"},
 		"no credentials":  {post(errors.New("getting credentials: exec: hunter2")), false, "host_failed"},
 		"their alert":     {post(&net.OpError{Op: "remote error", Err: errors.New("tls: expired certificate")}), false, "host_untrusted"},
 	} {

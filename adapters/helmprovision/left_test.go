@@ -46,7 +46,7 @@ func TestNothingStaysOfAnUpgradeThatFailed(t *testing.T) {
 	if err := c.Releases.Create(half); err != nil {
 		t.Fatal(err)
 	}
-	for _, manifest := range strings.Split(half.Manifest, "\n---\n") {
+	for manifest := range strings.SplitSeq(half.Manifest, "\n---\n") {
 		if !strings.Contains(manifest, "\nkind: Ingress") {
 			continue
 		}
