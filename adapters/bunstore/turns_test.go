@@ -54,7 +54,7 @@ func logging(t testing.TB, c Config) (*Store, *logged) {
 // whoever came behind it gets on, and tries until it has the table.
 func TestAMigrationLetsOthersPassWhileATableIsInUse(t *testing.T) {
 	t.Parallel()
-	fresh := inSchema(postgresURL(t), schemas.take(t))
+	fresh := inSchema(postgresURL(t), schemas.empty(t))
 	s, log := logging(t, Config{URL: fresh, LockWait: 400 * time.Millisecond})
 	other := open(t, fresh)
 	backup := must(other.writer.BeginTx(t.Context(), nil))

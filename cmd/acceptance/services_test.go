@@ -54,7 +54,7 @@ func ownDir(t testing.TB, parent, name, owner string) string {
 // client's: while a server is dead nobody else gets its port.
 type ports struct{ next int }
 
-func newPorts() *ports { return &ports{20000 + rand.IntN(9000)} }
+func newPorts() *ports { return &ports{10000 + rand.IntN(5000)} }
 
 // take gives out n in a row.
 func (p *ports) take(t testing.TB, n int) int {

@@ -148,7 +148,7 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	}
 	c := &chaos{
 		t: t, home: home, data: filepath.Join(home, "data"), plane: requireProgram(t, "KUBEBYON_LOCALPLANE", "kubebyon-localplane"),
-		addr: quietAddress(t), ending: make(chan struct{}), waiting: map[string]chan struct{}{},
+		addr: freeAddress(t), ending: make(chan struct{}), waiting: map[string]chan struct{}{},
 		book: map[deed]*times{}, counts: map[string]int{}, errors: map[string]int{},
 		// Without kept connections the transport repeats no request by itself.
 		web: &http.Client{Jar: jar, Timeout: 2 * time.Minute, Transport: &http.Transport{DisableKeepAlives: true}},
@@ -159,21 +159,6 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 		c.users = append(c.users, &chaosUser{c: c, n: i, r: rand.New(rand.NewPCG(seed, uint64(i)+1))})
 	}
 	return c
-}
-
-// quietAddress is out of the range from which the system gives ports to clients:
-// while nobody listens on it, somebody who calls might get it.
-func quietAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
-		if l, err := listen(t.Context(), addr); err == nil {
-			l.Close()
-			return addr
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
 
 func (c *chaos) run(plan []*kill) {

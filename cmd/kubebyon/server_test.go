@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -165,15 +165,26 @@ func (s *server) end(t testing.TB, within time.Duration) string {
 	return s.log.tail()
 }
 
+// freeAddress is out of the range from which the system gives ports to clients:
+// before anybody listens on it, and while nobody does, nobody else gets it.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000))
+		if _, given := givenAddresses.LoadOrStore(addr, true); given {
+			continue
+		}
+		if l, err := listen(t.Context(), addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
+
+// givenAddresses are those that freeAddress gave to tests of this process.
+var givenAddresses sync.Map //nolint:gochecknoglobals // tests run side by side
 
 // tailBuffer keeps the end of what a program printed.
 type tailBuffer struct {
