@@ -28,7 +28,7 @@ func TestNothingIsLostWhateverDies(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
 	}
-	seed, blows := setting(t, "SEED", rand.Uint64()>>1), setting(t, "BLOWS", 42)
+	seed, blows := setting(t, "SEED", rand.Uint64()>>1), setting(t, "BLOWS", 28)
 	t.Logf("replay with KUBEBYON_CHAOS_SEED=%d KUBEBYON_CHAOS_BLOWS=%d", seed, blows)
 	s := newSiege(t, seed)
 	s.run(int(blows))
