@@ -67,7 +67,7 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 // never are codes of the source that no request of this API can meet, and why.
 var never = map[string]string{
 	"email_taken": "accounts are made by the installation's own tools", "user_not_found": "as email_taken",
-	"lease_lost": "between workers", "control_plane_gone": "told by the operation", "not_a_join_request": "between the platform and a tenant",
+	"lease_lost": "between workers", "job_taken": "as lease_lost", "control_plane_gone": "told by the operation", "not_a_join_request": "between the platform and a tenant",
 	"token_claimed": "told by the certificate request", "node_exists": "the watch writes nodes", "already_exists": "identifiers are random",
 	"bootstrap_token_unusable": "told as cluster_not_ready", "cluster_info_invalid": "told as cluster_not_ready",
 	"kubeconfig_invalid":          "kubeconfigs come from the platform's own backend",

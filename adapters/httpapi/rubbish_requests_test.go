@@ -157,6 +157,13 @@ func (r *rubbish) fill(q *rubbishRequest) {
 				q.body = append(q.body, pair{"vcluster_name", encode(label)})
 			}
 			value = label
+		case "control_plane_host":
+			value = "api.demo.example.com"
+		case "public_access_mode":
+			value = r.fieldValue(q.op.body.Properties[name].Value)
+			if value == "ingress" && !slices.ContainsFunc(q.body, func(p pair) bool { return p.name == "control_plane_host" }) {
+				q.body = append(q.body, pair{"control_plane_host", encode("api.demo.example.com")})
+			}
 		case "email":
 			value = userEmail
 		case "password":
