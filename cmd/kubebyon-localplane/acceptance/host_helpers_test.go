@@ -134,10 +134,9 @@ func come(tb testing.TB, check func(ctx context.Context) string) {
 }
 
 // pod waits until the release's pod is as it should be.
-func (h *host) pod(tb testing.TB, name string, is func(p *corev1.Pod) bool) *corev1.Pod {
+func (h *host) pod(tb testing.TB, name string, is func(p *corev1.Pod) bool) {
 	tb.Helper()
 	client := h.client(tb)
-	var found *corev1.Pod
 	come(tb, func(ctx context.Context) string {
 		p, err := client.CoreV1().Pods(name).Get(ctx, name+"-0", metav1.GetOptions{})
 		if err != nil {
@@ -147,10 +146,8 @@ func (h *host) pod(tb testing.TB, name string, is func(p *corev1.Pod) bool) *cor
 			status, _ := json.Marshal(p.Status)
 			return "the pod's status is " + string(status)
 		}
-		found = p
 		return ""
 	})
-	return found
 }
 
 func isReady(p *corev1.Pod) bool {
@@ -231,7 +228,7 @@ func (h *host) nodePort(tb testing.TB, name string) string {
 // names are those of the certificate that is served at address.
 func namesAt(tb testing.TB, address string) []string {
 	tb.Helper()
-	c, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(tb.Context(), "tcp", address) //nolint:gosec // the certificate is what is looked at
+	c, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(tb.Context(), "tcp", address)
 	if err != nil {
 		tb.Fatal(err)
 	}

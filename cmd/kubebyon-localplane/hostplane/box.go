@@ -101,11 +101,11 @@ func live(ctx context.Context, c Config, program string, config *rest.Config) er
 	if err := b.furnish(ctx); err != nil {
 		return err
 	}
-	return b.work(ctx, config)
+	return b.work(ctx)
 }
 
 // work runs until ctx ends, and then until every tenant has stopped.
-func (b *box) work(ctx context.Context, config *rest.Config) error {
+func (b *box) work(ctx context.Context) error {
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: b.client.CoreV1().Events("")})
@@ -130,7 +130,7 @@ func (b *box) work(ctx context.Context, config *rest.Config) error {
 
 	var all sync.WaitGroup
 	all.Go(func() { b.names.Serve(ctx, b.ingress) })
-	metrics, err := b.serveMetrics(ctx, config, &all)
+	metrics, err := b.serveMetrics(ctx, &all)
 	if err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}

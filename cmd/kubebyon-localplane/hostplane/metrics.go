@@ -16,8 +16,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 
 	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/pki"
 	"github.com/kubebyon/kubebyon/cmd/kubebyon-localplane/publish"
@@ -39,7 +37,7 @@ const (
 
 // serveMetrics puts the metrics API behind the host's, or takes it away. It says whether it is
 // there.
-func (b *box) serveMetrics(ctx context.Context, config *rest.Config, all *sync.WaitGroup) (bool, error) {
+func (b *box) serveMetrics(ctx context.Context, all *sync.WaitGroup) (bool, error) {
 	if b.NoMetrics {
 		err := b.client.Discovery().RESTClient().Delete().AbsPath(metricsPath).Do(ctx).Error()
 		if apierrors.IsNotFound(err) {
@@ -85,8 +83,8 @@ func (b *box) keepMetricsService(ctx context.Context) (*corev1.Service, error) {
 	_, err = b.client.DiscoveryV1().EndpointSlices(metav1.NamespaceSystem).Create(ctx, &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: metricsService, Labels: map[string]string{discoveryv1.LabelServiceName: metricsService, discoveryv1.LabelManagedBy: component}},
 		AddressType: discoveryv1.AddressTypeIPv4,
-		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To[int32](metricsPort)}},
-		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{podIP(0)}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}},
+		Ports:       []discoveryv1.EndpointPort{{Name: new("https"), Port: new(int32(metricsPort))}},
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{podIP(0)}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}},
 	}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return nil, err

@@ -71,7 +71,7 @@ func (b *box) forget(uid types.UID) {
 // podIP numbers addresses of the pod network: nobody routes them, and EndpointSlices refuse
 // those of the loopback network, where the planes listen.
 func podIP(n int) string {
-	return netip.AddrFrom4([4]byte{10, 244, byte(n / 250), byte(n%250 + 2)}).String()
+	return netip.AddrFrom4([4]byte{10, 244, byte(n / 250), byte(n%250 + 2)}).String() //nolint:gosec // n is small
 }
 
 func podNumber(ip string) int {
@@ -201,10 +201,8 @@ func (b *box) behaviour(pod *corev1.Pod) behaviour {
 // runPod brings the pod's processes and its status to what they should be.
 func (b *box) runPod(ctx context.Context, pod *corev1.Pod) error {
 	l := b.lifeOf(pod)
-	now := sight{}
-	if !isTenant(pod) {
-		now = hollow(pod)
-	} else {
+	now := hollow(pod)
+	if isTenant(pod) {
 		var err error
 		if now, err = b.runTenant(ctx, pod, l); err != nil {
 			return err

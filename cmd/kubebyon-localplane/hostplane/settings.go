@@ -50,8 +50,8 @@ func (s settings) claim() netip.Addr { return s.at(15*256 + 254) }
 
 func (s settings) at(n int) netip.Addr {
 	b := s.Addresses.Addr().As4()
-	b[2] += byte(n >> 8)
-	b[3] = byte(n)
+	b[2] += byte(n >> 8) //nolint:gosec // a /20 has 4096 addresses
+	b[3] = byte(n)       //nolint:gosec // its last eight bits
 	return netip.AddrFrom4(b)
 }
 

@@ -84,7 +84,7 @@ func readHello(ctx context.Context, c net.Conn) (name string, read []byte, err e
 	var seen bytes.Buffer
 	var found bool
 	// The handshake ends as soon as the name is known: nothing is ever written.
-	_ = tls.Server(onlyRead{Reader: io.TeeReader(c, &seen), Conn: c}, &tls.Config{ //nolint:gosec // no handshake is made
+	_ = tls.Server(onlyRead{Reader: io.TeeReader(c, &seen), Conn: c}, &tls.Config{
 		GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 			name, found = h.ServerName, true
 			return nil, errNameKnown

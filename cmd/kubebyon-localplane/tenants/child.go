@@ -55,7 +55,7 @@ func startChild(program, dir string, l *net.TCPListener, w Want) (*child, error)
 	}
 	defer theirs.Close() //nolint:errcheck // a copy
 	c := &child{lifeline: ours, ready: make(chan struct{}), ended: make(chan struct{})}
-	c.cmd = exec.Command(program, w.args(dir)...) //nolint:gosec,noctx // this very program; stop asks it to end before it kills
+	c.cmd = exec.Command(program, w.args(dir)...) //nolint:noctx // this very program; stop asks it to end before it kills
 	c.cmd.Dir, c.cmd.ExtraFiles = dir, []*os.File{theirs, socket}
 	// Ctrl-C in a terminal is for this process, which ends its children in order.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -33,7 +33,7 @@ func impatient(t *testing.T, patience time.Duration) world {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "program")
-	if err := os.WriteFile(path, []byte(program), 0o700); err != nil { //nolint:gosec // it is run
+	if err := os.WriteFile(path, []byte(program), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	w := world{dir: filepath.Join(dir, "tenants"), news: make(chan Name, 100)}
