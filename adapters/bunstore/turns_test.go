@@ -57,6 +57,9 @@ func TestAMigrationLetsOthersPassWhileATableIsInUse(t *testing.T) {
 	fresh := inSchema(postgresURL(t), schemas.empty(t))
 	s, log := logging(t, Config{URL: fresh, LockWait: 400 * time.Millisecond})
 	other := open(t, fresh)
+	if err := other.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	backup := must(other.writer.BeginTx(t.Context(), nil))
 	defer backup.Rollback()
 	if _, err := backup.ExecContext(t.Context(), "LOCK TABLE jobs IN ACCESS SHARE MODE"); err != nil { // as pg_dump does
