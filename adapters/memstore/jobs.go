@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"time"
 
@@ -133,6 +134,23 @@ func (s jobs) ClaimOf(ctx context.Context, c id.Cluster, worker string, now, unt
 	return s.claim(ctx, worker, now, until, func(j store.Job) bool { return j.ClusterID == c && unfinished(j) })
 }
 
+func (s jobs) Take(ctx context.Context, c id.Cluster, worker, status string, now, until time.Time) (t store.Taken, ok bool, err error) {
+	if t.Job, ok, err = s.ClaimOf(ctx, c, worker, now, until); err != nil || !ok {
+		return store.Taken{}, false, err
+	}
+	if t.Operation, err = (operations{s.u}).Begin(ctx, t.Job.OperationID, status, now); err != nil {
+		return store.Taken{}, false, err
+	}
+	found, err := clusters{s.u}.Get(ctx, store.Everyone(), c)
+	if err == nil {
+		t.Cluster = &found
+	}
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		return store.Taken{}, false, err
+	}
+	return t, true, nil
+}
+
 func (s jobs) claim(ctx context.Context, worker string, now, until time.Time, among func(store.Job) bool) (store.Job, bool, error) {
 	if err := s.u.writes(ctx); err != nil {
 		return store.Job{}, false, err
@@ -253,6 +271,19 @@ func (s jobs) Settle(ctx context.Context, rec store.Job, worker string) error {
 	}
 	s.u.jobs.put(s.u, rec.ID, rec)
 	return nil
+}
+
+func (s jobs) Conclude(ctx context.Context, c store.Conclusion, worker string) error {
+	if err := s.Settle(ctx, c.Job, worker); err != nil {
+		return err
+	}
+	if err := (operations{s.u}).Update(ctx, c.Operation); err != nil {
+		return err
+	}
+	if err := (clusters{s.u}).Update(ctx, &c.Cluster); err != nil {
+		return err
+	}
+	return audit{s.u}.Append(ctx, c.Event)
 }
 
 func (s jobs) MarkPublished(ctx context.Context, at time.Time, ids ...id.Job) error {

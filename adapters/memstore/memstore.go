@@ -33,22 +33,29 @@ func New() *Store {
 
 // state is all there is. A published state is never changed.
 type state struct {
-	users      table[id.User, store.User]
-	sessions   table[id.Session, store.Session]
-	apiKeys    table[id.APIKey, store.APIKey]
-	clusters   table[id.Cluster, store.Cluster]
-	operations table[id.Operation, store.Operation]
-	jobs       table[id.Job, store.Job]
-	tokens     table[id.Token, store.Token]
-	nodes      table[id.Node, store.Node]
-	nodeEvents journal[store.NodeEvent]
-	audit      journal[store.AuditEvent]
-	outbox     journal[store.OutboxMessage]
-	replies    table[store.ReplyKey, store.Reply]
-	leases     table[string, lease]
-	facts      table[string, []byte]
-	samples    table[sampleKey, store.ControlPlaneSample]
-	lastNumber int64
+	users       table[id.User, store.User]
+	sessions    table[id.Session, store.Session]
+	apiKeys     table[id.APIKey, store.APIKey]
+	codes       table[codeKey, store.Code]
+	identities  table[identityKey, store.SSOIdentity]
+	signIns     table[id.SignIn, store.SignIn]
+	avatars     table[id.User, store.Avatar]
+	preferences table[id.User, store.Preferences]
+	settings    table[string, store.Setting]
+	deliveries  table[id.Delivery, store.Delivery]
+	clusters    table[id.Cluster, store.Cluster]
+	operations  table[id.Operation, store.Operation]
+	jobs        table[id.Job, store.Job]
+	tokens      table[id.Token, store.Token]
+	nodes       table[id.Node, store.Node]
+	nodeEvents  journal[store.NodeEvent]
+	audit       journal[store.AuditEvent]
+	outbox      journal[store.OutboxMessage]
+	replies     table[store.ReplyKey, store.Reply]
+	leases      table[string, lease]
+	facts       table[string, []byte]
+	samples     table[sampleKey, store.ControlPlaneSample]
+	lastNumber  int64
 }
 
 // InTx runs do on a copy and publishes the copy if do returns nil.
@@ -118,20 +125,27 @@ func (u *unit) writes(ctx context.Context) error {
 
 type tx struct{ u *unit }
 
-func (t tx) Users() store.Users           { return users{t.u} }
-func (t tx) Sessions() store.Sessions     { return sessions{t.u} }
-func (t tx) APIKeys() store.APIKeys       { return apiKeys{t.u} }
-func (t tx) Clusters() store.Clusters     { return clusters{t.u} }
-func (t tx) Operations() store.Operations { return operations{t.u} }
-func (t tx) Jobs() store.Jobs             { return jobs{t.u} }
-func (t tx) Tokens() store.Tokens         { return tokens{t.u} }
-func (t tx) Nodes() store.Nodes           { return nodes{t.u} }
-func (t tx) NodeEvents() store.NodeEvents { return nodeEvents{t.u} }
-func (t tx) Audit() store.Audit           { return audit{t.u} }
-func (t tx) Outbox() store.Outbox         { return outbox{t.u} }
-func (t tx) Replies() store.Replies       { return replies{t.u} }
-func (t tx) Leases() store.Leases         { return leases{t.u} }
-func (t tx) Facts() store.Facts           { return facts{t.u} }
+func (t tx) Users() store.Users                 { return users{t.u} }
+func (t tx) Sessions() store.Sessions           { return sessions{t.u} }
+func (t tx) APIKeys() store.APIKeys             { return apiKeys{t.u} }
+func (t tx) Codes() store.Codes                 { return codes{t.u} }
+func (t tx) SSOIdentities() store.SSOIdentities { return identities{t.u} }
+func (t tx) SignIns() store.SignIns             { return signIns{t.u} }
+func (t tx) Avatars() store.Avatars             { return avatars{t.u} }
+func (t tx) Preferences() store.AllPreferences  { return preferences{t.u} }
+func (t tx) Settings() store.Settings           { return settings{t.u} }
+func (t tx) Deliveries() store.Deliveries       { return deliveries{t.u} }
+func (t tx) Clusters() store.Clusters           { return clusters{t.u} }
+func (t tx) Operations() store.Operations       { return operations{t.u} }
+func (t tx) Jobs() store.Jobs                   { return jobs{t.u} }
+func (t tx) Tokens() store.Tokens               { return tokens{t.u} }
+func (t tx) Nodes() store.Nodes                 { return nodes{t.u} }
+func (t tx) NodeEvents() store.NodeEvents       { return nodeEvents{t.u} }
+func (t tx) Audit() store.Audit                 { return audit{t.u} }
+func (t tx) Outbox() store.Outbox               { return outbox{t.u} }
+func (t tx) Replies() store.Replies             { return replies{t.u} }
+func (t tx) Leases() store.Leases               { return leases{t.u} }
+func (t tx) Facts() store.Facts                 { return facts{t.u} }
 
 // Now is the process's time: nobody else shares this store.
 func (t tx) Now(ctx context.Context) (time.Time, error) {

@@ -1,7 +1,6 @@
 package memstore
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"time"
@@ -116,12 +115,16 @@ func (s users) SetLastLogin(ctx context.Context, i id.User, at time.Time) error 
 	return nil
 }
 
-func (s users) List(ctx context.Context, q page.Query) (page.Of[store.User], error) {
+func (s users) List(ctx context.Context, f store.UserFilter, q page.Query) (page.Of[store.User], error) {
 	if err := s.u.reads(ctx); err != nil {
 		return page.Of[store.User]{}, err
 	}
-	return newest(maps.Values(s.u.users.rows), q, func(u store.User) string { return u.ID.String() },
-		func(store.User) bool { return true })
+	if err := plain(f.Search, f.Status, f.Role); err != nil {
+		return page.Of[store.User]{}, err
+	}
+	return newest(maps.Values(s.u.users.rows), q, func(u store.User) string { return u.ID.String() }, func(u store.User) bool {
+		return (f.Status == "" || u.Status == f.Status) && (f.Role == "" || u.Role == f.Role) && contains(f.Search, u.Email, u.Name)
+	})
 }
 
 func (s users) CountByRole(ctx context.Context, role string) (n int, err error) {
@@ -136,9 +139,39 @@ func (s users) CountByRole(ctx context.Context, role string) (n int, err error) 
 	return n, plain(role)
 }
 
-type sessions struct{ u *unit }
+// Remove drops the row too: nothing here needs it.
+func (s users) Remove(ctx context.Context, i id.User, _ time.Time) error {
+	if err := s.u.writes(ctx); err != nil {
+		return err
+	}
+	u, ok := s.u.users.get(i)
+	if !ok {
+		return noUser()
+	}
+	s.u.users.remove(s.u, i)
+	s.u.avatars.remove(s.u, i)
+	s.u.preferences.remove(s.u, i)
+	removeAll(s.u, &s.u.sessions, func(o store.Session) bool { return o.UserID == i })
+	removeAll(s.u, &s.u.apiKeys, func(o store.APIKey) bool { return o.UserID == i })
+	removeAll(s.u, &s.u.codes, func(o store.Code) bool { return o.Address == u.Email })
+	removeAll(s.u, &s.u.identities, func(o store.SSOIdentity) bool { return o.UserID == i })
+	removeAll(s.u, &s.u.signIns, func(o store.SignIn) bool { return o.UserID == i })
+	removeAll(s.u, &s.u.deliveries, func(o store.Delivery) bool { return o.UserID == i })
+	removeAll(s.u, &s.u.replies, func(o store.Reply) bool { return o.User == i })
+	return nil
+}
 
-func (s sessions) Insert(ctx context.Context, rec store.Session) error {
+// living fails unless there is an account for what is to become its own.
+func (u *unit) living(i id.User) error {
+	if _, ok := u.users.get(i); !ok {
+		return noUser()
+	}
+	return nil
+}
+
+type signIns struct{ u *unit }
+
+func (s signIns) Append(ctx context.Context, rec store.SignIn) error {
 	if err := s.u.writes(ctx); err != nil {
 		return err
 	}
@@ -146,66 +179,33 @@ func (s sessions) Insert(ctx context.Context, rec store.Session) error {
 	if err != nil {
 		return err
 	}
-	_, taken := s.u.sessions.find(func(o store.Session) bool { return o.ID == rec.ID || bytes.Equal(o.TokenHash, rec.TokenHash) })
-	if taken {
+	if _, taken := s.u.signIns.get(rec.ID); taken {
 		return exists()
 	}
-	s.u.sessions.put(s.u, rec.ID, rec)
+	if rec.UserID.IsZero() || s.u.living(rec.UserID) == nil {
+		s.u.signIns.put(s.u, rec.ID, rec)
+	}
 	return nil
 }
 
-func (s sessions) ByTokenHash(ctx context.Context, hash []byte) (store.Session, store.User, error) {
+func (s signIns) List(ctx context.Context, user id.User, q page.Query) (page.Of[store.SignIn], error) {
 	if err := s.u.reads(ctx); err != nil {
-		return store.Session{}, store.User{}, err
+		return page.Of[store.SignIn]{}, err
 	}
-	ses, ok := s.u.sessions.find(func(o store.Session) bool { return bytes.Equal(o.TokenHash, hash) })
-	u, there := s.u.users.get(ses.UserID)
-	if !ok || !there {
-		return store.Session{}, store.User{}, notFound("session", "There is no such session.")
-	}
-	return ses, u, nil
+	return newest(maps.Values(s.u.signIns.rows), q, func(i store.SignIn) string { return i.ID.String() },
+		func(i store.SignIn) bool { return !user.IsZero() && i.UserID == user })
 }
 
-func (s sessions) Extend(ctx context.Context, i id.Session, expiresAt time.Time) error {
-	if err := s.u.writes(ctx); err != nil {
-		return err
-	}
-	if ses, ok := s.u.sessions.get(i); ok {
-		ses.ExpiresAt = expiresAt.UTC().Truncate(time.Millisecond)
-		s.u.sessions.put(s.u, i, ses)
-	}
-	return nil
-}
-
-func (s sessions) Delete(ctx context.Context, i id.Session) error {
-	if err := s.u.writes(ctx); err != nil {
-		return err
-	}
-	s.u.sessions.remove(s.u, i)
-	return nil
-}
-
-func (s sessions) DeleteOfUser(ctx context.Context, user id.User, except id.Session) (int, error) {
+func (s signIns) DeleteOlderThan(ctx context.Context, t time.Time, limit int) (int, error) {
 	if err := s.u.writes(ctx); err != nil {
 		return 0, err
 	}
-	return s.u.sessions.removeSome(s.u, len(s.u.sessions.rows), func(o store.Session) bool {
-		return o.UserID == user && o.ID != except
-	}), nil
+	return s.u.signIns.removeSome(s.u, limit, func(i store.SignIn) bool { return i.At.Before(t) }), nil
 }
 
-func (s sessions) DeleteExpired(ctx context.Context, t time.Time, limit int) (int, error) {
-	if err := s.u.writes(ctx); err != nil {
-		return 0, err
-	}
-	return s.u.sessions.removeSome(s.u, limit, func(o store.Session) bool {
-		return o.ExpiresAt.Before(t) || o.EndsAt.Before(t)
-	}), nil
-}
+type avatars struct{ u *unit }
 
-type apiKeys struct{ u *unit }
-
-func (s apiKeys) Insert(ctx context.Context, rec store.APIKey) error {
+func (s avatars) Put(ctx context.Context, rec store.Avatar) error {
 	if err := s.u.writes(ctx); err != nil {
 		return err
 	}
@@ -213,54 +213,59 @@ func (s apiKeys) Insert(ctx context.Context, rec store.APIKey) error {
 	if err != nil {
 		return err
 	}
-	_, taken := s.u.apiKeys.find(func(o store.APIKey) bool { return o.ID == rec.ID || bytes.Equal(o.ValueHash, rec.ValueHash) })
-	if taken {
-		return exists()
+	if err := s.u.living(rec.UserID); err != nil {
+		return err
 	}
-	s.u.apiKeys.put(s.u, rec.ID, rec)
+	s.u.avatars.put(s.u, rec.UserID, rec)
 	return nil
 }
 
-func (s apiKeys) ByValueHash(ctx context.Context, hash []byte) (store.APIKey, store.User, error) {
+func (s avatars) Get(ctx context.Context, user id.User, tag string) (store.Avatar, error) {
 	if err := s.u.reads(ctx); err != nil {
-		return store.APIKey{}, store.User{}, err
+		return store.Avatar{}, err
 	}
-	k, ok := s.u.apiKeys.find(func(o store.APIKey) bool { return bytes.Equal(o.ValueHash, hash) })
-	u, there := s.u.users.get(k.UserID)
-	if !ok || !there {
-		return store.APIKey{}, store.User{}, notFound("api_key", "There is no such API key.")
+	if err := plain(tag); err != nil {
+		return store.Avatar{}, err
 	}
-	return k, u, nil
+	a, ok := s.u.avatars.get(user)
+	if !ok || a.Tag != tag {
+		return store.Avatar{}, notFound("avatar", "There is no such picture.")
+	}
+	return a, nil
 }
 
-func (s apiKeys) Touch(ctx context.Context, i id.APIKey, at time.Time) error {
+func (s avatars) Delete(ctx context.Context, user id.User) error {
 	if err := s.u.writes(ctx); err != nil {
 		return err
 	}
-	if k, ok := s.u.apiKeys.get(i); ok {
-		at = at.UTC().Truncate(time.Millisecond)
-		k.LastUsedAt = &at
-		s.u.apiKeys.put(s.u, i, k)
-	}
+	s.u.avatars.remove(s.u, user)
 	return nil
 }
 
-func (s apiKeys) List(ctx context.Context, user id.User, q page.Query) (page.Of[store.APIKey], error) {
+type preferences struct{ u *unit }
+
+func (s preferences) Get(ctx context.Context, user id.User) (store.Preferences, error) {
 	if err := s.u.reads(ctx); err != nil {
-		return page.Of[store.APIKey]{}, err
+		return store.Preferences{}, err
 	}
-	return newest(maps.Values(s.u.apiKeys.rows), q, func(k store.APIKey) string { return k.ID.String() },
-		func(k store.APIKey) bool { return k.UserID == user })
+	p, ok := s.u.preferences.get(user)
+	if !ok {
+		return store.Preferences{}, notFound("preferences", "The account has chosen no preferences.")
+	}
+	return p, nil
 }
 
-func (s apiKeys) Delete(ctx context.Context, user id.User, i id.APIKey) (bool, error) {
+func (s preferences) Put(ctx context.Context, rec store.Preferences) error {
 	if err := s.u.writes(ctx); err != nil {
-		return false, err
+		return err
 	}
-	k, ok := s.u.apiKeys.get(i)
-	if !ok || k.UserID != user {
-		return false, nil
+	rec, err := storable(rec)
+	if err != nil {
+		return err
 	}
-	s.u.apiKeys.remove(s.u, i)
-	return true, nil
+	if err := s.u.living(rec.UserID); err != nil {
+		return err
+	}
+	s.u.preferences.put(s.u, rec.UserID, rec)
+	return nil
 }

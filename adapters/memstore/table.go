@@ -69,6 +69,11 @@ func (t *table[K, V]) removeSome(u *unit, limit int, wanted func(V) bool) (n int
 	return n
 }
 
+// removeAll removes every wanted row and says how many.
+func removeAll[K comparable, V any](u *unit, t *table[K, V], wanted func(V) bool) int {
+	return t.removeSome(u, len(t.rows), wanted)
+}
+
 // journal is only ever appended to or replaced. Older states share its front:
 // what is appended lies behind the end that they know.
 type journal[V any] struct{ rows []V }

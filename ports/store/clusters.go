@@ -134,6 +134,21 @@ type Job struct {
 	UpdatedAt    time.Time
 }
 
+// Taken is a job that has been claimed, and what belongs to it.
+type Taken struct {
+	Job       Job
+	Operation Operation
+	Cluster   *Cluster // nil: it is deleted
+}
+
+// Conclusion is how a job ended, and what became of that to which it belongs.
+type Conclusion struct {
+	Job       Job
+	Operation Operation
+	Cluster   Cluster
+	Event     AuditEvent
+}
+
 // Job states that the store itself knows.
 const (
 	JobPending = "pending"
@@ -162,6 +177,10 @@ type Jobs interface {
 	// have written to the job, so that one which is about to let it go is not
 	// missed.
 	ClaimOf(ctx context.Context, c id.Cluster, worker string, now, until time.Time) (j Job, ok bool, err error)
+	// Take is ClaimOf and, in the same question, what a worker does next: it begins
+	// the job's operation like Operations.Begin, and reads the cluster. After an
+	// error the transaction is to be given up: what it wrote may be half of it.
+	Take(ctx context.Context, c id.Cluster, worker, status string, now, until time.Time) (t Taken, ok bool, err error)
 	// NextAt returns the earliest time at which a job that cannot be claimed at
 	// now might become claimable by time alone (NotBefore or a lease's end).
 	NextAt(ctx context.Context, now time.Time) (t time.Time, ok bool, err error)
@@ -170,6 +189,11 @@ type Jobs interface {
 	Renew(ctx context.Context, j id.Job, worker string, until time.Time) error
 	// Settle replaces a running job that worker holds; lease_lost otherwise.
 	Settle(ctx context.Context, j Job, worker string) error
+	// Conclude is Settle, Operations.Update, Clusters.Update and Audit.Append in one
+	// question, and fails like the first of them that does, without saying what
+	// c.Cluster's version is then. After an error the transaction is to be given up,
+	// as after one of Take.
+	Conclude(ctx context.Context, c Conclusion, worker string) error
 	// MarkPublished sets PublishedAt where it is not set.
 	MarkPublished(ctx context.Context, at time.Time, jobs ...id.Job) error
 	// ReleaseWorker makes the running jobs of a worker pending again, due now.

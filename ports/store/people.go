@@ -38,60 +38,85 @@ type Users interface {
 	// SetLastLogin sets LastLoginAt and leaves Version alone, so that signing in
 	// conflicts with nothing. A user that is gone is not an error.
 	SetLastLogin(ctx context.Context, u id.User, at time.Time) error
-	// List pages through all accounts.
-	List(ctx context.Context, q page.Query) (page.Of[User], error)
+	// List pages through the accounts that f lets through.
+	List(ctx context.Context, f UserFilter, q page.Query) (page.Of[User], error)
 	// CountByRole counts accounts that are not banned.
 	CountByRole(ctx context.Context, role string) (int, error)
+	// Remove ends an account for good: no read finds it afterwards, and its
+	// address is free. Its row stays, so that what refers to it still does, but
+	// address, name, avatar, role and hash are erased; and everything else that is
+	// the person's goes in the same call: sessions, API keys, identities at
+	// providers, codes sent to the address, sign-ins, avatar, preferences,
+	// messages on their way and in the log, and remembered answers. Identifiers remain, in the audit trail and on what the
+	// account has made. It fails with fault.NotFound.
+	Remove(ctx context.Context, u id.User, at time.Time) error
 }
 
-// Session is a signed-in browser. Only the hash of its token is kept.
-type Session struct {
-	ID        id.Session
-	UserID    id.User
-	TokenHash []byte // unique
-	CreatedAt time.Time
-	ExpiresAt time.Time // slides
-	EndsAt    time.Time // never later than this
+// UserFilter narrows a list; zero fields do not.
+type UserFilter struct {
+	Search string // part of the address or the name, whatever the case; %, _ and \ mean themselves
+	Status string
+	Role   string
+}
+
+// SignIn is one try to sign in, whether or not it succeeded.
+type SignIn struct {
+	ID        id.SignIn
+	UserID    id.User // zero: by nobody known
+	At        time.Time
 	IP        string
 	UserAgent string
+	Method    string
+	Result    string
 }
 
-// Sessions stores sessions.
-type Sessions interface {
-	Insert(ctx context.Context, s Session) error
-	// ByTokenHash returns the session and its user in one read; fault.NotFound.
-	ByTokenHash(ctx context.Context, hash []byte) (Session, User, error)
-	// Extend moves ExpiresAt. A session that is gone is not an error.
-	Extend(ctx context.Context, s id.Session, expiresAt time.Time) error
-	// Delete ends a session; one that is gone is not an error.
-	Delete(ctx context.Context, s id.Session) error
-	// DeleteOfUser ends all sessions of a user but the one named (zero: all).
-	DeleteOfUser(ctx context.Context, u id.User, except id.Session) (int, error)
-	// DeleteExpired removes at most limit sessions that ended before t.
-	DeleteExpired(ctx context.Context, t time.Time, limit int) (int, error)
+// SignIns are what an account's history of sign-ins is read from.
+type SignIns interface {
+	// Append passes by a sign-in to an account that is gone: its history went with
+	// it.
+	Append(ctx context.Context, i SignIn) error
+	// List returns those of one account; of the zero user there are none.
+	List(ctx context.Context, u id.User, q page.Query) (page.Of[SignIn], error)
+	// DeleteOlderThan removes at most limit sign-ins from before t.
+	DeleteOlderThan(ctx context.Context, t time.Time, limit int) (int, error)
 }
 
-// APIKey lets a program act for a user. Only the hash of its value is kept.
-type APIKey struct {
-	ID            id.APIKey
-	UserID        id.User
-	Name          string
-	DisplayPrefix string
-	ValueHash     []byte // unique
-	CreatedAt     time.Time
-	ExpiresAt     *time.Time
-	LastUsedAt    *time.Time
+// Avatar is an account's picture.
+type Avatar struct {
+	UserID      id.User
+	Tag         string // names the picture: another Body has another Tag
+	ContentType string
+	Body        []byte
+	UpdatedAt   time.Time
 }
 
-// APIKeys stores API keys.
-type APIKeys interface {
-	Insert(ctx context.Context, k APIKey) error
-	// ByValueHash returns the key and its user in one read; fault.NotFound.
-	ByValueHash(ctx context.Context, hash []byte) (APIKey, User, error)
-	// Touch sets LastUsedAt. A key that is gone is not an error.
-	Touch(ctx context.Context, k id.APIKey, at time.Time) error
-	// List returns all keys of a user.
-	List(ctx context.Context, u id.User, q page.Query) (page.Of[APIKey], error)
-	// Delete removes a user's key and reports whether it was there.
-	Delete(ctx context.Context, u id.User, k id.APIKey) (bool, error)
+// Avatars store one picture an account.
+type Avatars interface {
+	// Put writes or replaces. It fails with fault.NotFound, code user_not_found,
+	// when the account is gone.
+	Put(ctx context.Context, a Avatar) error
+	// Get fails with fault.NotFound, also when the account's picture has another tag.
+	Get(ctx context.Context, u id.User, tag string) (Avatar, error)
+	// Delete removes a picture; one that is gone is not an error.
+	Delete(ctx context.Context, u id.User) error
+}
+
+// Preferences say on which channels a person wants to hear of things, and where.
+type Preferences struct {
+	UserID         id.User
+	Email          bool
+	Slack          bool
+	SlackTarget    string
+	Telegram       bool
+	TelegramChatID string
+	UpdatedAt      time.Time
+}
+
+// AllPreferences stores the preferences of each account that has chosen some.
+type AllPreferences interface {
+	// Get fails with fault.NotFound.
+	Get(ctx context.Context, u id.User) (Preferences, error)
+	// Put writes or replaces. It fails with fault.NotFound, code user_not_found,
+	// when the account is gone.
+	Put(ctx context.Context, p Preferences) error
 }

@@ -37,6 +37,13 @@ type Tx interface {
 	Users() Users
 	Sessions() Sessions
 	APIKeys() APIKeys
+	Codes() Codes
+	SSOIdentities() SSOIdentities
+	SignIns() SignIns
+	Avatars() Avatars
+	Preferences() AllPreferences
+	Settings() Settings
+	Deliveries() Deliveries
 	Clusters() Clusters
 	Operations() Operations
 	Jobs() Jobs

@@ -420,7 +420,67 @@ func questions(w *world) map[string]func(ctx context.Context, tx store.Tx, text 
 			return err
 		},
 		"Users.List": func(ctx context.Context, tx store.Tx, s string) error {
-			_, err := tx.Users().List(ctx, page.Query{Before: s})
+			_, err := tx.Users().List(ctx, store.UserFilter{}, page.Query{Before: s})
+			return err
+		},
+		"Users.List by search": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Users().List(ctx, store.UserFilter{Search: s}, page.Query{})
+			return err
+		},
+		"Users.List by status": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Users().List(ctx, store.UserFilter{Status: s}, page.Query{})
+			return err
+		},
+		"Users.List by role": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Users().List(ctx, store.UserFilter{Role: s}, page.Query{})
+			return err
+		},
+		"Codes.Get": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Codes().Get(ctx, "fine", s)
+			return err
+		},
+		"Codes.Try": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Codes().Try(ctx, s, "fine", 1, start)
+			return err
+		},
+		"Codes.Delete": func(ctx context.Context, tx store.Tx, s string) error { return tx.Codes().Delete(ctx, "fine", s) },
+		"SSOIdentities.Get": func(ctx context.Context, tx store.Tx, s string) error {
+			_, _, err := tx.SSOIdentities().Get(ctx, s, nil)
+			return err
+		},
+		"SSOIdentities.Touch": func(ctx context.Context, tx store.Tx, s string) error {
+			return tx.SSOIdentities().Touch(ctx, s, nil, start)
+		},
+		"SignIns.List": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.SignIns().List(ctx, id.User{}, page.Query{Before: s})
+			return err
+		},
+		"Deliveries.Claim": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Deliveries().Claim(ctx, s, start, start, 1)
+			return err
+		},
+		"Deliveries.Settle": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Deliveries().Settle(ctx, store.Delivery{ID: newID[id.DeliveryKind](w)}, s)
+			return err
+		},
+		"Deliveries.List by status": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Deliveries().List(ctx, store.DeliveryFilter{Status: s}, page.Query{})
+			return err
+		},
+		"Deliveries.List by channel": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Deliveries().List(ctx, store.DeliveryFilter{Channel: s}, page.Query{})
+			return err
+		},
+		"Deliveries.List by template": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Deliveries().List(ctx, store.DeliveryFilter{Template: s}, page.Query{})
+			return err
+		},
+		"Deliveries.List before": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Deliveries().List(ctx, store.DeliveryFilter{}, page.Query{Before: s})
+			return err
+		},
+		"Avatars.Get": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Avatars().Get(ctx, id.User{}, s)
 			return err
 		},
 		"Clusters.List by search": func(ctx context.Context, tx store.Tx, s string) error {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -296,6 +297,115 @@ var jobs = checks{
 		}
 		w.leaseLost(w.renew(lapsed, "a", now.Add(term)))
 	},
+	"TakeClaimsBeginsAndReads": func(w *world) {
+		c := w.cluster(w.user())
+		o := w.newOperation(c)
+		o.StartedAt, o.CreatedAt = nil, start
+		j := w.newJob(o)
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			return errors.Join(tx.Operations().Insert(ctx, o), tx.Jobs().Insert(ctx, j))
+		})
+		now := after(time.Second)
+		got, ok := w.take(c, now)
+		j.Status, j.WorkerID, j.LeasedUntil, j.AttemptCount, j.StartedAt, j.UpdatedAt = store.JobRunning, "a", new(now.Add(term)), j.AttemptCount+1, &now, now
+		o.Status, o.StartedAt, o.UpdatedAt = "at work", &now, now
+		is(w, "taken", ok, true)
+		same(w, got, store.Taken{Job: j, Operation: o, Cluster: &c})
+		same(w, w.getJob(j.ID), j)
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			stored, err := tx.Operations().Get(ctx, o.ID)
+			same(w, stored, o)
+			return err
+		})
+		if t, ok := w.take(c, now); ok {
+			w.Errorf("taken twice: %+v", t)
+		}
+		if t, ok := w.take(c, now.Add(term)); !ok || t.Job.AttemptCount != j.AttemptCount+1 || !t.Operation.StartedAt.Equal(now) {
+			w.Errorf("abandoned: %v, %+v", ok, t)
+		}
+	},
+	"TakeExpelsALapsedJob": func(w *world) {
+		c := w.cluster(w.user())
+		older := w.unstored(c)
+		lapsed := w.claims("w", start, w.job(c))
+		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Jobs().Insert(ctx, older) })
+		if t, ok := w.take(c, start); ok {
+			w.Errorf("taken beside a living lease: %+v", t)
+		}
+		now := after(term)
+		if t, ok := w.take(c, now); !ok || t.Job.ID != older.ID || t.Operation.ID != older.OperationID || t.Cluster == nil {
+			w.Fatalf("got %v, %+v; want %s", ok, t, older.ID)
+		}
+		w.leaseLost(w.renew(lapsed, "w", now.Add(term)))
+	},
+	"TakeSeesNoDeletedCluster": func(w *world) {
+		c := w.cluster(w.user())
+		j := w.job(c)
+		c.DeletedAt = &start
+		w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Clusters().Update(ctx, &c) })
+		if t, ok := w.take(c, start); !ok || t.Job.ID != j.ID || t.Cluster != nil {
+			w.Errorf("%v, %+v", ok, t)
+		}
+	},
+	"ConcludeWritesAll": func(w *world) {
+		c := w.cluster(w.user())
+		w.job(c)
+		taken, _ := w.take(c, start)
+		end := w.conclusion(taken)
+		before := end.Cluster.Version
+		w.must(w.conclude(end, "a"))
+		same(w, w.getJob(end.Job.ID), end.Job)
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			o, err := tx.Operations().Get(ctx, end.Operation.ID)
+			same(w, o, end.Operation)
+			got, err2 := tx.Clusters().Get(ctx, store.Everyone(), c.ID)
+			is(w, "version", got.Version, before+1)
+			got.Version = before
+			same(w, got, end.Cluster)
+			events, err3 := tx.Audit().List(ctx, store.AuditFilter{}, page.Query{Limit: 1})
+			is(w, "events", len(events.Items), 1)
+			same(w, events.Items[0], end.Event)
+			return errors.Join(err, err2, err3)
+		})
+		w.leaseLost(w.conclude(w.conclusion(taken), "a"))
+	},
+	"ConcludeWritesAllOrNothing": func(w *world) {
+		c := w.cluster(w.user())
+		w.job(c)
+		taken, _ := w.take(c, start)
+		old, lost := w.conclusion(taken), w.conclusion(taken)
+		old.Cluster.Version--
+		lost.Operation.ID = newID[id.OperationKind](w)
+		w.leaseLost(w.conclude(w.conclusion(taken), "b"))
+		w.conflict(w.conclude(old, "a"), "stale_version")
+		w.missing(w.conclude(lost, "a"), "operation")
+		illegible := w.conclusion(taken)
+		illegible.Event.Message = "\x00"
+		if err := w.conclude(illegible, "a"); !errors.Is(err, fault.Invalid) {
+			w.Errorf("a NUL: %v", err)
+		}
+		same(w, w.getJob(taken.Job.ID), taken.Job)
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			o, err := tx.Operations().Get(ctx, taken.Operation.ID)
+			same(w, o, taken.Operation)
+			got, err2 := tx.Clusters().Get(ctx, store.Everyone(), c.ID)
+			same(w, got, *taken.Cluster)
+			events, err3 := tx.Audit().List(ctx, store.AuditFilter{}, page.Query{Limit: 1})
+			is(w, "events", len(events.Items), 0)
+			return errors.Join(err, err2, err3)
+		})
+		w.must(w.conclude(w.conclusion(taken), "a"))
+	},
+	"ConcludeKeepsWhenItWasPublished": func(w *world) {
+		c := w.cluster(w.user())
+		w.job(c)
+		taken, _ := w.take(c, start)
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			return tx.Jobs().MarkPublished(ctx, after(time.Second), taken.Job.ID)
+		})
+		w.must(w.conclude(w.conclusion(taken), "a"))
+		is(w, "PublishedAt", *w.getJob(taken.Job.ID).PublishedAt, after(time.Second))
+	},
 	"NextAtIsTheEarliestFutureTime": func(w *world) {
 		u := w.user()
 		w.nextAt(start, nil)
@@ -395,6 +505,35 @@ var jobs = checks{
 	},
 }
 
+// take takes a job of a cluster for the worker a, at a time.
+func (w *world) take(c store.Cluster, now time.Time) (t store.Taken, ok bool) {
+	w.Helper()
+	w.tx(func(ctx context.Context, tx store.Tx) (err error) {
+		t, ok, err = tx.Jobs().Take(ctx, c.ID, "a", "at work", now, now.Add(term))
+		return err
+	})
+	return t, ok
+}
+
+// conclusion is how a job ended that was taken, with everything changed that may be.
+func (w *world) conclusion(t store.Taken) store.Conclusion {
+	w.Helper()
+	at := after(time.Hour)
+	c := store.Conclusion{Job: t.Job, Operation: t.Operation, Cluster: *t.Cluster}
+	c.Job.Status, c.Job.LeasedUntil, c.Job.WorkerID, c.Job.LastError, c.Job.FinishedAt, c.Job.UpdatedAt = "succeeded", nil, "", "it's \\ ?", &at, at
+	c.Operation.Status, c.Operation.Stage, c.Operation.FinishedAt, c.Operation.UpdatedAt = "succeeded", "done", &at, at
+	c.Cluster.Status, c.Cluster.FormerHosts, c.Cluster.LastObservedAt, c.Cluster.UpdatedAt = "ready", []string{"a.example", "b.example"}, &at, at
+	c.Event = store.AuditEvent{
+		ID: newID[id.AuditKind](w), OccurredAt: at, ActorType: "process", ResourceType: "cluster", ResourceID: c.Cluster.ID.String(), Action: "create_succeeded",
+		Result: "success", Message: "Finished $1 ? 'it'.", ClusterID: c.Cluster.ID, ClusterName: c.Cluster.Name,
+	}
+	return c
+}
+
+func (w *world) conclude(c store.Conclusion, worker string) error {
+	return w.try(func(ctx context.Context, tx store.Tx) error { return tx.Jobs().Conclude(ctx, c, worker) })
+}
+
 // unstored makes a job that is older than those made after it, and late.
 func (w *world) unstored(c store.Cluster) store.Job {
 	w.Helper()
@@ -444,6 +583,31 @@ var claims = checks{
 		for i, times := range holders {
 			is(w, "holders of "+i.String(), times, 1)
 		}
+	},
+	"TakeIsExclusive": func(w *world) {
+		c := w.cluster(w.user())
+		w.job(c)
+		w.job(c)
+		var mu sync.Mutex
+		var holders []store.Taken
+		for _, err := range atOnce(8, func(i int) error {
+			var t store.Taken
+			var ok bool
+			err := w.try(func(ctx context.Context, tx store.Tx) (err error) {
+				t, ok, err = tx.Jobs().Take(ctx, c.ID, fmt.Sprint("worker ", i), "running", start, after(term))
+				return err
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			if ok && err == nil {
+				holders = append(holders, t)
+			}
+			return err
+		}) {
+			w.must(err)
+		}
+		is(w, "holders", len(holders), 1)
+		same(w, w.getJob(holders[0].Job.ID), holders[0].Job)
 	},
 	"WorkersTakeTurnsOnACluster": func(w *world) {
 		const clusters, each = 3, 4

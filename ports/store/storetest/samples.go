@@ -26,6 +26,14 @@ func newID[K id.Kind](w *world) id.ID[K] {
 	return id.New[K](start, random)
 }
 
+// number is one that nothing else has.
+func (w *world) number() uint32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.made++
+	return w.made
+}
+
 // fill gives every field that is zero a value that no other field has, with
 // text and times that are easily damaged.
 func fill(rec any, seed int) {

@@ -32,7 +32,8 @@ func Run(t *testing.T, h Harness) {
 		t.Fatal("a Serial store says why")
 	}
 	for _, group := range []checks{
-		transactions, records(), users, sessions, apiKeys, clusters, operations, jobs, claims,
+		transactions, records(), users, removal, sessions, apiKeys, codes, identities, signIns, avatars, preferences,
+		settings, deliveries, clusters, operations, jobs, claims,
 		tokens, nodes, nodeEvents, audit, outbox, replies, leases, facts, controlPlaneSamples, backlog,
 	} {
 		for name, check := range group {

@@ -263,32 +263,49 @@ func (w *world) noUser(u store.User) {
 
 // things are one of everything, for checks of every call there is.
 type things struct {
-	user      store.User
-	session   store.Session
-	apiKey    store.APIKey
-	cluster   store.Cluster
-	operation store.Operation
-	job       store.Job
-	token     store.Token
-	node      store.Node
-	reply     store.Reply
-	message   store.OutboxMessage
-	event     store.NodeEvent
-	audit     store.AuditEvent
+	user        store.User
+	session     store.Session
+	apiKey      store.APIKey
+	code        store.Code
+	identity    store.SSOIdentity
+	signIn      store.SignIn
+	avatar      store.Avatar
+	preferences store.Preferences
+	setting     store.Setting
+	delivery    store.Delivery
+	cluster     store.Cluster
+	operation   store.Operation
+	job         store.Job
+	token       store.Token
+	node        store.Node
+	reply       store.Reply
+	message     store.OutboxMessage
+	event       store.NodeEvent
+	audit       store.AuditEvent
 
-	newUser      store.User
-	newSession   store.Session
-	newAPIKey    store.APIKey
-	newCluster   store.Cluster
-	newOperation store.Operation
-	newJob       store.Job
-	newToken     store.Token
-	newNode      store.Node
-	newReply     store.Reply
+	newUser        store.User
+	newSession     store.Session
+	newAPIKey      store.APIKey
+	newCode        store.Code
+	newIdentity    store.SSOIdentity
+	newSignIn      store.SignIn
+	newAvatar      store.Avatar
+	newPreferences store.Preferences
+	newDelivery    store.Delivery
+	newCluster     store.Cluster
+	newOperation   store.Operation
+	newJob         store.Job
+	newToken       store.Token
+	newNode        store.Node
+	newReply       store.Reply
 }
 
 func newThings(w *world) things {
 	t := things{user: w.user()}
+	t.code, t.identity, t.signIn, t.avatar, t.preferences = w.code(t.user.Email), w.identity(t.user, "github", "subject"), w.signIn(t.user), w.avatar(t.user), w.preferences(t.user)
+	t.newCode, t.newIdentity, t.newSignIn = w.newCode("new@example.com"), w.newIdentity(t.user), w.newSignIn(t.user)
+	t.setting, t.delivery, t.newDelivery = w.setting("smtp"), w.delivery(), w.newDelivery()
+	t.newAvatar, t.newPreferences = w.newAvatar(t.user), w.newPreferences(t.user)
 	t.session, t.apiKey, t.cluster = w.session(t.user), w.apiKey(t.user), w.cluster(t.user)
 	t.operation, t.job, t.token, t.node = w.operation(t.cluster), w.job(t.cluster), w.token(t.cluster), w.node(t.cluster)
 	t.reply, t.message, t.event, t.audit = w.newReply(), w.newMessage(), w.newNodeEvent(t.cluster), w.newAuditEvent()
@@ -321,6 +338,7 @@ func (t things) writes() calls {
 			u.Name = "x"
 			return tx.Users().Update(ctx, &u)
 		},
+		"Users.Remove":       func(ctx context.Context, tx store.Tx) error { return tx.Users().Remove(ctx, t.user.ID, late) },
 		"Users.SetLastLogin": func(ctx context.Context, tx store.Tx) error { return tx.Users().SetLastLogin(ctx, t.user.ID, late) },
 
 		"Sessions.Insert": func(ctx context.Context, tx store.Tx) error { return tx.Sessions().Insert(ctx, t.newSession) },
@@ -336,11 +354,55 @@ func (t things) writes() calls {
 		},
 
 		"APIKeys.Insert": func(ctx context.Context, tx store.Tx) error { return tx.APIKeys().Insert(ctx, t.newAPIKey) },
-		"APIKeys.Touch":  func(ctx context.Context, tx store.Tx) error { return tx.APIKeys().Touch(ctx, t.apiKey.ID, late) },
+		"APIKeys.Touch":  func(ctx context.Context, tx store.Tx) error { return tx.APIKeys().Touch(ctx, t.apiKey.ID, late, late) },
 		"APIKeys.Delete": func(ctx context.Context, tx store.Tx) error {
 			_, err := tx.APIKeys().Delete(ctx, t.user.ID, t.apiKey.ID)
 			return err
 		},
+
+		"APIKeys.DeleteOfUser": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.APIKeys().DeleteOfUser(ctx, t.user.ID)
+			return err
+		},
+
+		"Codes.Put": func(ctx context.Context, tx store.Tx) error { return tx.Codes().Put(ctx, t.newCode) },
+		"Codes.Try": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Codes().Try(ctx, t.code.Purpose, t.code.Address, 9, start)
+			return err
+		},
+		"Codes.Delete": func(ctx context.Context, tx store.Tx) error {
+			return tx.Codes().Delete(ctx, t.code.Purpose, t.code.Address)
+		},
+		"Codes.DeleteExpired": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Codes().DeleteExpired(ctx, t.code.ExpiresAt.Add(term), 10)
+			return err
+		},
+		"SSOIdentities.Insert": func(ctx context.Context, tx store.Tx) error { return tx.SSOIdentities().Insert(ctx, t.newIdentity) },
+		"SSOIdentities.Touch": func(ctx context.Context, tx store.Tx) error {
+			return tx.SSOIdentities().Touch(ctx, t.identity.Provider, t.identity.SubjectHash, late)
+		},
+		"SignIns.Append": func(ctx context.Context, tx store.Tx) error { return tx.SignIns().Append(ctx, t.newSignIn) },
+		"SignIns.DeleteOlderThan": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.SignIns().DeleteOlderThan(ctx, t.signIn.At.Add(term), 10)
+			return err
+		},
+		"Avatars.Put":       func(ctx context.Context, tx store.Tx) error { return tx.Avatars().Put(ctx, t.newAvatar) },
+		"Avatars.Delete":    func(ctx context.Context, tx store.Tx) error { return tx.Avatars().Delete(ctx, t.user.ID) },
+		"Settings.Put":      func(ctx context.Context, tx store.Tx) error { s := t.setting; return tx.Settings().Put(ctx, &s) },
+		"Deliveries.Insert": func(ctx context.Context, tx store.Tx) error { return tx.Deliveries().Insert(ctx, t.newDelivery) },
+		"Deliveries.Claim": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().Claim(ctx, "w", start, late, 1)
+			return err
+		},
+		"Deliveries.Settle": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().Settle(ctx, t.delivery, "w")
+			return err
+		},
+		"Deliveries.DeleteOlderThan": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().DeleteOlderThan(ctx, late, 10)
+			return err
+		},
+		"Preferences.Put": func(ctx context.Context, tx store.Tx) error { return tx.Preferences().Put(ctx, t.newPreferences) },
 
 		"Clusters.Insert": func(ctx context.Context, tx store.Tx) error { c := t.newCluster; return tx.Clusters().Insert(ctx, &c) },
 		"Clusters.GetForUpdate": func(ctx context.Context, tx store.Tx) error {
@@ -453,7 +515,10 @@ func (t things) reads() calls {
 			_, err := tx.Users().ByEmail(ctx, t.user.Email)
 			return err
 		},
-		"Users.List": func(ctx context.Context, tx store.Tx) error { _, err := tx.Users().List(ctx, q); return err },
+		"Users.List": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Users().List(ctx, store.UserFilter{}, q)
+			return err
+		},
 		"Users.CountByRole": func(ctx context.Context, tx store.Tx) error {
 			_, err := tx.Users().CountByRole(ctx, "user")
 			return err
@@ -468,6 +533,44 @@ func (t things) reads() calls {
 		},
 		"APIKeys.List": func(ctx context.Context, tx store.Tx) error {
 			_, err := tx.APIKeys().List(ctx, t.user.ID, q)
+			return err
+		},
+		"APIKeys.CountOfUser": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.APIKeys().CountOfUser(ctx, t.user.ID)
+			return err
+		},
+		"Codes.Get": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Codes().Get(ctx, t.code.Purpose, t.code.Address)
+			return err
+		},
+		"SSOIdentities.Get": func(ctx context.Context, tx store.Tx) error {
+			_, _, err := tx.SSOIdentities().Get(ctx, t.identity.Provider, t.identity.SubjectHash)
+			return err
+		},
+		"SSOIdentities.ProvidersOf": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.SSOIdentities().ProvidersOf(ctx, []id.User{t.user.ID})
+			return err
+		},
+		"SignIns.List": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.SignIns().List(ctx, t.user.ID, q)
+			return err
+		},
+		"Avatars.Get": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Avatars().Get(ctx, t.user.ID, t.avatar.Tag)
+			return err
+		},
+		"Settings.All":    func(ctx context.Context, tx store.Tx) error { _, err := tx.Settings().All(ctx); return err },
+		"Deliveries.Next": func(ctx context.Context, tx store.Tx) error { _, err := tx.Deliveries().Next(ctx); return err },
+		"Deliveries.List": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().List(ctx, store.DeliveryFilter{}, q)
+			return err
+		},
+		"Deliveries.List by status": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().List(ctx, store.DeliveryFilter{Status: store.DeliveryPending}, q)
+			return err
+		},
+		"Preferences.Get": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Preferences().Get(ctx, t.user.ID)
 			return err
 		},
 		"Clusters.Get": func(ctx context.Context, tx store.Tx) error {
@@ -579,6 +682,7 @@ func (t things) unchanged(w *world) {
 		k, _, err := tx.APIKeys().ByValueHash(ctx, t.apiKey.ValueHash)
 		w.must(err)
 		same(w, k, t.apiKey)
+		t.personal(ctx, w, tx)
 		n, err := tx.Nodes().Get(ctx, store.Everyone(), t.node.ID)
 		w.must(err)
 		same(w, n, t.node)
@@ -604,15 +708,44 @@ func (t things) unchanged(w *world) {
 	w.acquire("other", start, "held free", "free")
 }
 
+// personal checks that what is the user's is as it was.
+func (t things) personal(ctx context.Context, w *world, tx store.Tx) {
+	w.Helper()
+	c, err := tx.Codes().Get(ctx, t.code.Purpose, t.code.Address)
+	w.must(err)
+	same(w, c, t.code)
+	i, _, err := tx.SSOIdentities().Get(ctx, t.identity.Provider, t.identity.SubjectHash)
+	w.must(err)
+	same(w, i, t.identity)
+	all, err := tx.SignIns().List(ctx, t.user.ID, page.Query{})
+	w.must(err)
+	is(w, "sign-ins", len(all.Items), 1)
+	a, err := tx.Avatars().Get(ctx, t.user.ID, t.avatar.Tag)
+	w.must(err)
+	same(w, a, t.avatar)
+	p, err := tx.Preferences().Get(ctx, t.user.ID)
+	w.must(err)
+	same(w, p, t.preferences)
+	s, err := settingNamed(ctx, tx, t.setting.Name)
+	w.must(err)
+	same(w, s, t.setting)
+	d, err := tx.Deliveries().List(ctx, store.DeliveryFilter{}, page.Query{})
+	w.must(err)
+	is(w, "deliveries", idsOf(d.Items), t.delivery.ID.String())
+	same(w, d.Items[0], t.delivery)
+}
+
 func (t things) newcomers(ctx context.Context, tx store.Tx) []error {
 	_, user := tx.Users().Get(ctx, t.newUser.ID)
 	_, _, session := tx.Sessions().ByTokenHash(ctx, t.newSession.TokenHash)
 	_, _, apiKey := tx.APIKeys().ByValueHash(ctx, t.newAPIKey.ValueHash)
+	_, code := tx.Codes().Get(ctx, t.newCode.Purpose, t.newCode.Address)
+	_, _, identity := tx.SSOIdentities().Get(ctx, t.newIdentity.Provider, t.newIdentity.SubjectHash)
 	_, cluster := tx.Clusters().Get(ctx, store.Everyone(), t.newCluster.ID)
 	_, operation := tx.Operations().Get(ctx, t.newOperation.ID)
 	_, job := tx.Jobs().Get(ctx, t.newJob.ID)
 	_, token := tx.Tokens().ByValueHash(ctx, t.newToken.ValueHash)
 	_, node := tx.Nodes().Get(ctx, store.Everyone(), t.newNode.ID)
 	_, reply := tx.Replies().Get(ctx, t.newReply.ReplyKey)
-	return []error{user, session, apiKey, cluster, operation, job, token, node, reply}
+	return []error{user, session, apiKey, code, identity, cluster, operation, job, token, node, reply}
 }
