@@ -62,10 +62,9 @@ func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Store runs transactions on one database.
 type Store struct {
-	writer *bun.DB // every transaction
-	reader *bun.DB // every View; the same as writer where there is one pool
-	// prepares is the reader where it is worth preparing what is read often.
-	prepares *sql.DB
+	writer   *bun.DB // every transaction
+	reader   *bun.DB // every View; the same as writer where there is one pool
+	prepares bool    // what is asked often: it is worth it
 	engine   engine
 	deadline time.Duration
 	log      *slog.Logger
@@ -99,15 +98,19 @@ type engine interface { //nolint:interfacebloat // two databases, and all that t
 
 // spelling is SQL that differs.
 type spelling struct {
-	ping        string
-	forUpdate   string // how a SELECT locks its rows; empty: it need not
-	skipLocked  string // ends a SELECT that locks its rows, and passes by what others have locked
-	claimOutbox string // returns whether this transaction may publish
-	now         string // returns the database's time; empty: it is the process's
-	nextNumber  string // returns a cluster number that was never used
-	rowID       string // names a row of any table until it is changed
-	stepOf      string // of a step in seconds: where the step begins that the time in the column at lies in
-	contains    string // of a text: whether search_text has it in it
+	ping      string
+	forUpdate string // how a SELECT locks its rows; empty: it need not
+	// forReference is how a SELECT keeps its rows, which others may refer to and
+	// change, from being removed; empty: it need not.
+	forReference string
+	skipLocked   string // ends a SELECT that locks its rows, and passes by what others have locked
+	claimOutbox  string // returns whether this transaction may publish
+	now          string // returns the database's time; empty: it is the process's
+	nextNumber   string // returns a cluster number that was never used
+	writesMany   bool   // whether a WITH may write
+	rowID        string // names a row of any table until it is changed
+	stepOf       string // of a step in seconds: where the step begins that the time in the column at lies in
+	contains     string // of a text: whether search_text has it in it
 	// search leaves the rows that have a text in their search_text, found with an
 	// index where there is one for so short a text.
 	search      func(q *bun.SelectQuery, text string)
@@ -246,6 +249,9 @@ func (s *Store) InTx(ctx context.Context, do func(ctx context.Context, tx store.
 func (s *Store) once(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
 	return s.writer.RunInTx(ctx, nil, func(ctx context.Context, db bun.Tx) error {
 		u := &unit{db: db, engine: s.engine}
+		if s.prepares {
+			u.prepares = db.Tx
+		}
 		defer u.ended.Store(true)
 		return do(ctx, tx{u})
 	})
@@ -278,7 +284,10 @@ func pause(ctx context.Context, n int) bool {
 func (s *Store) View(ctx context.Context, do func(ctx context.Context, tx store.Tx) error) error {
 	limited, cancel := s.limited(ctx)
 	defer cancel()
-	u := &unit{db: s.reader, engine: s.engine, readOnly: true, prepares: s.prepares}
+	u := &unit{db: s.reader, engine: s.engine, readOnly: true}
+	if s.prepares {
+		u.prepares = s.reader.DB
+	}
 	defer u.ended.Store(true)
 	return s.outcome(ctx, limited, do(limited, tx{u}))
 }
@@ -310,7 +319,7 @@ type unit struct {
 	db       bun.IDB
 	engine   engine
 	readOnly bool
-	prepares *sql.DB // nil: it is not worth it, or this is a transaction
+	prepares bun.IConn // nil: it is not worth it
 	ended    atomic.Bool
 }
 
@@ -337,20 +346,27 @@ func (u *unit) writes() error {
 
 type tx struct{ u *unit }
 
-func (t tx) Users() store.Users           { return users{t.u} }
-func (t tx) Sessions() store.Sessions     { return sessions{t.u} }
-func (t tx) APIKeys() store.APIKeys       { return apiKeys{t.u} }
-func (t tx) Clusters() store.Clusters     { return clusters{t.u} }
-func (t tx) Operations() store.Operations { return operations{t.u} }
-func (t tx) Jobs() store.Jobs             { return jobs{t.u} }
-func (t tx) Tokens() store.Tokens         { return tokens{t.u} }
-func (t tx) Nodes() store.Nodes           { return nodes{t.u} }
-func (t tx) NodeEvents() store.NodeEvents { return nodeEvents{t.u} }
-func (t tx) Audit() store.Audit           { return audit{t.u} }
-func (t tx) Outbox() store.Outbox         { return outbox{t.u} }
-func (t tx) Replies() store.Replies       { return replies{t.u} }
-func (t tx) Leases() store.Leases         { return leases{t.u} }
-func (t tx) Facts() store.Facts           { return facts{t.u} }
+func (t tx) Users() store.Users                 { return users{t.u} }
+func (t tx) Sessions() store.Sessions           { return sessions{t.u} }
+func (t tx) APIKeys() store.APIKeys             { return apiKeys{t.u} }
+func (t tx) Codes() store.Codes                 { return codes{t.u} }
+func (t tx) SSOIdentities() store.SSOIdentities { return identities{t.u} }
+func (t tx) SignIns() store.SignIns             { return signIns{t.u} }
+func (t tx) Avatars() store.Avatars             { return avatars{t.u} }
+func (t tx) Preferences() store.AllPreferences  { return preferences{t.u} }
+func (t tx) Settings() store.Settings           { return settings{t.u} }
+func (t tx) Deliveries() store.Deliveries       { return deliveries{t.u} }
+func (t tx) Clusters() store.Clusters           { return clusters{t.u} }
+func (t tx) Operations() store.Operations       { return operations{t.u} }
+func (t tx) Jobs() store.Jobs                   { return jobs{t.u} }
+func (t tx) Tokens() store.Tokens               { return tokens{t.u} }
+func (t tx) Nodes() store.Nodes                 { return nodes{t.u} }
+func (t tx) NodeEvents() store.NodeEvents       { return nodeEvents{t.u} }
+func (t tx) Audit() store.Audit                 { return audit{t.u} }
+func (t tx) Outbox() store.Outbox               { return outbox{t.u} }
+func (t tx) Replies() store.Replies             { return replies{t.u} }
+func (t tx) Leases() store.Leases               { return leases{t.u} }
+func (t tx) Facts() store.Facts                 { return facts{t.u} }
 
 // Now asks the database, unless it is a file on this machine.
 func (t tx) Now(ctx context.Context) (time.Time, error) {

@@ -135,12 +135,16 @@ func (s clusters) GetForUpdate(ctx context.Context, scope store.Scope, i id.Clus
 	})
 }
 
+// updating a cluster leaves some of it alone.
+var updating = written{"number": kept, "owner_user_id": kept, "created_at": kept} //nolint:gochecknoglobals // a constant
+
+// sameVersion is the condition that nobody has changed a row meanwhile.
+const sameVersion = " AND version = ?"
+
 func (s clusters) Update(ctx context.Context, rec *store.Cluster) error {
 	row := toClusterRow(*rec)
 	row.Version++
-	n, err := s.change(ctx, row, func(q *bun.UpdateQuery) {
-		q.ExcludeColumn("id", "number", "owner_user_id", "created_at").WherePK().Where("version = ?", rec.Version)
-	})
+	n, err := s.change(ctx, row, updating, sameVersion, rec.Version)
 	if err != nil {
 		return s.taken(err, nameKey, nameTaken)
 	}

@@ -23,6 +23,13 @@ func (k key[K]) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
 	return gen.Dialect().AppendString(b, k.String()), nil
 }
 
+func (k key[K]) sent() (any, error) {
+	if k.IsZero() {
+		return nil, nil //nolint:nilnil // NULL
+	}
+	return k.String(), nil
+}
+
 func (k *key[K]) Scan(src any) error {
 	switch v := src.(type) {
 	case nil:
@@ -41,9 +48,12 @@ func (k *key[K]) Scan(src any) error {
 type ownerOf struct{ cluster id.Cluster }
 
 func (o ownerOf) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
-	b = append(b, "COALESCE((SELECT owner_user_id FROM clusters WHERE id = "...)
-	b = gen.Dialect().AppendString(b, o.cluster.String())
-	return append(b, "), '')"...), nil // the reference to the cluster fails then
+	return append(b, o.around(string(gen.Dialect().AppendString(nil, o.cluster.String())))...), nil
+}
+
+// around is the column's value, made of that of the cluster's id.
+func (ownerOf) around(cluster string) string {
+	return "COALESCE((SELECT owner_user_id FROM clusters WHERE id = " + cluster + "), '')" // the reference to the cluster fails then
 }
 
 func (*ownerOf) Scan(any) error { return nil }
@@ -72,20 +82,14 @@ func (m *moment) maybe() *time.Time {
 	return &t
 }
 
-// orNull is m as an argument: bun would ask the nil pointer how to be written.
-func (m *moment) orNull() any {
-	if m == nil {
-		return nil
-	}
-	return *m
-}
-
 func (m moment) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
 	if gen.Dialect().Name() == dialect.SQLite {
 		return fmt.Appendf(b, "%d", m.time().UnixMilli()), nil
 	}
 	return m.time().AppendFormat(b, "'2006-01-02 15:04:05.000Z07:00'::timestamptz"), nil
 }
+
+func (m moment) sent() (any, error) { return m.time(), nil } //nolint:unparam // as sendable says
 
 func (m *moment) Scan(src any) error {
 	switch v := src.(type) {
@@ -108,6 +112,11 @@ func (d document[T]) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) 
 		return nil, err
 	}
 	return gen.Dialect().AppendString(b, string(raw)), nil
+}
+
+func (d document[T]) sent() (any, error) {
+	raw, err := json.Marshal(d.v)
+	return string(raw), err
 }
 
 func (d *document[T]) Scan(src any) error {

@@ -2,7 +2,6 @@ package bunstore
 
 import (
 	"context"
-	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -162,10 +161,7 @@ func (s audit) kinds(ctx context.Context, f store.AuditFilter) (kinds []auditKin
 	return kinds, q.Scan(ctx, &kinds)
 }
 
-// ofKinds lists the events of the given kinds, nil meaning all. It reads the
-// newest ids of each kind from an index, and the rows of the newest of those: a
-// filter that lets little through makes it pass by nothing else, however much
-// there is.
+// ofKinds lists the events of the given kinds, nil meaning all.
 func (s audit) ofKinds(ctx context.Context, actor id.User, kinds []auditKind, q page.Query) (page.Of[store.AuditEvent], error) {
 	idOf := func(e store.AuditEvent) string { return e.ID.String() }
 	ofActor := func(q *bun.SelectQuery) {
@@ -176,17 +172,12 @@ func (s audit) ofKinds(ctx context.Context, actor id.User, kinds []auditKind, q 
 	if kinds == nil {
 		return list[auditRow](ctx, s.unit, q, idOf, ofActor)
 	}
-	q = q.Clamp()
-	var union []string
-	var newest []any
+	var each []func(*bun.SelectQuery)
 	for _, k := range kinds {
-		of := s.db.NewSelect().Model((*auditRow)(nil)).ColumnExpr("a.id").Where("a.resource_type = ?", k.ResourceType).
-			Where("a.action = ?", k.Action).Where("a.security = ?", k.Security)
-		ofActor(of)
-		union = append(union, "SELECT * FROM (?) AS k")
-		newest = append(newest, newestFirst(of, q))
+		each = append(each, func(q *bun.SelectQuery) {
+			q.Where("a.resource_type = ?", k.ResourceType).Where("a.action = ?", k.Action).Where("a.security = ?", k.Security)
+			ofActor(q)
+		})
 	}
-	ids := s.db.NewSelect().TableExpr("("+strings.Join(union, " UNION ALL ")+") AS k", newest...).
-		ColumnExpr("k.id").OrderExpr("k.id DESC").Limit(int64(q.Limit) + 1)
-	return list[auditRow](ctx, s.unit, q, idOf, func(q *bun.SelectQuery) { q.Where("a.id IN (?)", ids) })
+	return newestOf[auditRow](ctx, s.unit, q, idOf, each)
 }

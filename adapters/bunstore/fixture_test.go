@@ -198,6 +198,9 @@ func upgrade(t *testing.T, fresh string, version, newest int64) {
 	}
 	count := 0
 	for table, rows := range rowsOf(t, s, before) {
+		if table == "search_texts" { // accounts came to be searched, too
+			rows.text = slices.DeleteFunc(rows.text, func(row string) bool { return !slices.Contains(before[table].text, row) })
+		}
 		if !slices.Equal(rows.text, before[table].text) {
 			t.Errorf("%s:\nhad %v\nhas %v", table, before[table].text, rows.text)
 		}

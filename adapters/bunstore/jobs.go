@@ -91,6 +91,11 @@ func (s jobs) Claim(ctx context.Context, worker string, now, until time.Time) (s
 	return s.search(ctx, "", worker, now, until)
 }
 
+// ofCluster is what the job of the cluster ?3 must be to be claimed at ?0, unless one
+// was abandoned.
+const ofCluster = "j.id = (SELECT q.id FROM jobs AS q WHERE q.cluster_id = ?3 AND q.status IN ('pending', 'running') ORDER BY q.id LIMIT 1)" +
+	" AND " + due + " AND NOT EXISTS (SELECT 1 FROM jobs AS r WHERE r.cluster_id = ?3 AND r.status = 'running' AND r.id <> j.id)"
+
 // ClaimOf writes at once, in one statement, which is enough unless a job of the
 // cluster has been abandoned or has nothing to be claimed. Before the cluster's
 // oldest there is none, and beside another that runs there is no way.
@@ -98,11 +103,14 @@ func (s jobs) ClaimOf(ctx context.Context, c id.Cluster, worker string, now, unt
 	if err := s.claims(worker); err != nil {
 		return store.Job{}, false, err
 	}
-	j, ok, err := s.mark(ctx, worker, now, until, "j.id = (SELECT q.id FROM jobs AS q WHERE q.cluster_id = ?3 AND q.status IN ('pending', 'running') ORDER BY q.id LIMIT 1)"+
-		" AND "+due+" AND NOT EXISTS (SELECT 1 FROM jobs AS r WHERE r.cluster_id = ?3 AND r.status = 'running' AND r.id <> j.id)", c.String())
+	j, ok, err := s.mark(ctx, worker, now, until, ofCluster, c.String())
 	if ok || err != nil {
 		return j, ok, err
 	}
+	return s.searchOf(ctx, c, worker, now, until)
+}
+
+func (s jobs) searchOf(ctx context.Context, c id.Cluster, worker string, now, until time.Time) (store.Job, bool, error) {
 	return s.search(ctx, "j.cluster_id = ?1 AND ", worker, now, until, c.String())
 }
 
@@ -143,12 +151,16 @@ func (s jobs) take(ctx context.Context, c jobRow, worker string, now, until time
 	return s.mark(ctx, worker, now, until, "j.id = ?3 AND "+claimable, c.ID)
 }
 
+// marking makes the job running that which leaves, at ?0, for the worker ?1 until ?2.
+func marking(which string) string {
+	return "UPDATE jobs AS j SET status = 'running', worker_id = ?1, leased_until = ?2, attempt_count = attempt_count + 1," +
+		" started_at = COALESCE(started_at, CASE WHEN created_at > ?0 THEN created_at ELSE ?0 END), updated_at = ?0 WHERE " + which
+}
+
 // mark makes the job running that which leaves.
 func (s jobs) mark(ctx context.Context, worker string, now, until time.Time, which string, arg any) (store.Job, bool, error) {
 	var r jobRow
-	err := s.db.NewRaw("UPDATE jobs AS j SET status = 'running', worker_id = ?1, leased_until = ?2, attempt_count = attempt_count + 1,"+
-		" started_at = COALESCE(started_at, CASE WHEN created_at > ?0 THEN created_at ELSE ?0 END), updated_at = ?0 WHERE "+which+" RETURNING "+columns[jobRow](s.unit),
-		at(now), worker, at(until), arg).Scan(ctx, &r)
+	err := s.hot(marking(which)+" RETURNING "+columns[jobRow](s.unit), at(now), worker, at(until), arg).Scan(ctx, &r)
 	if noRows(err) {
 		return store.Job{}, false, nil
 	}
@@ -179,16 +191,17 @@ func (s jobs) Renew(ctx context.Context, i id.Job, worker string, until time.Tim
 	return err
 }
 
-// Settle keeps a published_at that was set after the job was claimed.
+// settling keeps a published_at that was set after the job was claimed.
+var settling = written{"published_at": "COALESCE(published_at, ?)"} //nolint:gochecknoglobals // a constant
+
+// held is the condition that a worker holds the job.
+const held = " AND j.status = 'running' AND j.worker_id = ?"
+
 func (s jobs) Settle(ctx context.Context, rec store.Job, worker string) error {
 	if err := plain(worker); err != nil {
 		return err
 	}
-	row := toJobRow(rec)
-	n, err := s.change(ctx, row, func(q *bun.UpdateQuery) {
-		q.ExcludeColumn("id").Value("published_at", "COALESCE(published_at, ?)", row.PublishedAt.orNull()).
-			WherePK().Where("j.status = 'running'").Where("j.worker_id = ?", worker)
-	})
+	n, err := s.change(ctx, toJobRow(rec), settling, held, worker)
 	if err == nil && n == 0 {
 		return leaseLost()
 	}
@@ -215,12 +228,17 @@ func (s jobs) List(ctx context.Context, f store.JobFilter, q page.Query) (page.O
 	if err := plain(f.Status); err != nil {
 		return page.Of[store.Job]{}, err
 	}
+	newest := q.Before == ""
 	return list[jobRow](ctx, s.unit, q, func(j store.Job) string { return j.ID.String() }, func(q *bun.SelectQuery) {
+		value := asItIs
+		if newest && !f.ClusterID.IsZero() { // a worker asks for it after every job
+			value = s.prepared(q)
+		}
 		if f.Status != "" {
-			q.Where("j.status = ?", f.Status)
+			q.Where("j.status = ?", value(f.Status))
 		}
 		if !f.ClusterID.IsZero() {
-			q.Where("j.cluster_id = ?", f.ClusterID.String())
+			q.Where("j.cluster_id = ?", value(f.ClusterID.String()))
 		}
 	})
 }

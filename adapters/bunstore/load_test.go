@@ -27,6 +27,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/memprovision"
 	"github.com/kubebyon/kubebyon/adapters/memtenant"
 	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/app/outside"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/ports/passwords"
 	"github.com/kubebyon/kubebyon/ports/seal"
@@ -132,7 +133,11 @@ func serve(t testing.TB, s *Store, g grown) http.Handler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := app.New(app.Config{}, app.Use[store.Store](s), app.Use[seal.Sealer](keyseal.New([32]byte{1})), app.Use[passwords.Hasher](hasher),
+	others, err := outside.Modules(outside.Config{OnThisMachine: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := app.New(app.Config{}, others, app.Use[store.Store](s), app.Use[seal.Sealer](keyseal.New([32]byte{1})), app.Use[passwords.Hasher](hasher),
 		app.Use[tenant.Connector](memtenant.New()), memprovision.Module, gobus.Module)
 	if err != nil {
 		t.Fatal(err)

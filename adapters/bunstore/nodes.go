@@ -108,7 +108,7 @@ func (s nodes) Insert(ctx context.Context, rec store.Node) error {
 }
 
 func (s nodes) Update(ctx context.Context, rec store.Node) error {
-	n, err := s.change(ctx, toNodeRow(rec), func(q *bun.UpdateQuery) { q.ExcludeColumn("id", "owner_user_id").WherePK() })
+	n, err := s.change(ctx, toNodeRow(rec), written{"owner_user_id": kept}, "")
 	if err == nil && n == 0 {
 		return noNode()
 	}

@@ -57,11 +57,16 @@ func (s operations) Get(ctx context.Context, i id.Operation) (store.Operation, e
 }
 
 func (s operations) Update(ctx context.Context, rec store.Operation) error {
-	n, err := s.change(ctx, toOperationRow(rec), func(q *bun.UpdateQuery) { q.ExcludeColumn("id").WherePK() })
+	n, err := s.change(ctx, toOperationRow(rec), nil, "")
 	if err == nil && n == 0 {
 		return noOperation()
 	}
 	return err
+}
+
+// starting sets what Begin sets.
+func starting(status, at string) string {
+	return "status = " + status + ", updated_at = " + at + ", started_at = COALESCE(o.started_at, CASE WHEN o.created_at > " + at + " THEN o.created_at ELSE " + at + " END)"
 }
 
 func (s operations) Begin(ctx context.Context, i id.Operation, status string, t time.Time) (store.Operation, error) {
@@ -72,7 +77,7 @@ func (s operations) Begin(ctx context.Context, i id.Operation, status string, t 
 		return store.Operation{}, err
 	}
 	var r operationRow
-	err := s.db.NewRaw("UPDATE operations SET status = ?0, updated_at = ?1, started_at = COALESCE(started_at, CASE WHEN created_at > ?1 THEN created_at ELSE ?1 END) WHERE id = ?2 RETURNING "+columns[operationRow](s.unit),
+	err := s.hot("UPDATE operations AS o SET "+starting("?0", "?1")+" WHERE o.id = ?2 RETURNING "+columns[operationRow](s.unit),
 		status, at(t), i.String()).Scan(ctx, &r)
 	if noRows(err) {
 		return store.Operation{}, noOperation()

@@ -45,9 +45,7 @@ func newPostgres(cfg Config) (*Store, error) {
 	pool.SetConnMaxLifetime(time.Hour) // lets a moved or failed-over server be found again
 	db := bun.NewDB(pool, pgdialect.New())
 	s := &Store{writer: db, reader: db, engine: postgres{conf.Host, migrates}, deadline: cfg.Deadline, log: cfg.Log}
-	if !choosesMode(cfg.URL) {
-		s.prepares = pool
-	}
+	s.prepares = !choosesMode(cfg.URL)
 	return s, nil
 }
 
@@ -82,6 +80,9 @@ func parsePostgres(text string) (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, errURL // not err: it repeats the URL, and so the password
 	}
+	if isCut(u) {
+		return nil, errCut
+	}
 	conf, err := pgx.ParseConfig(text)
 	if err != nil {
 		return nil, badSetting(u, err)
@@ -100,6 +101,19 @@ func parsePostgres(text string) (*pgx.ConnConfig, error) {
 		conf.RuntimeParams["application_name"] = "kubebyon"
 	}
 	return conf, nil
+}
+
+var errCut = errors.New("the database URL is not valid: an @ follows what it gives as the host; write each / ? # @ of a user's name or password percent-encoded, as %2F %3F %23 %40")
+
+// isCut recognizes a URL whose user's name or password ends too early: what
+// follows of a password would be taken for a database, which errors name.
+func isCut(u *url.URL) bool {
+	for name := range u.Query() {
+		if strings.Contains(name, "@") {
+			return true
+		}
+	}
+	return strings.Contains(u.EscapedPath()+u.EscapedFragment(), "@")
 }
 
 // choosesMode says whether a URL says itself how statements are run. Whoever has
@@ -185,13 +199,15 @@ func (postgres) late(err error) bool {
 
 func (postgres) sql() spelling {
 	return spelling{
-		ping:       "SELECT 1",
-		forUpdate:  "NO KEY UPDATE",
-		skipLocked: " FOR UPDATE SKIP LOCKED",
+		ping:         "SELECT 1",
+		forUpdate:    "NO KEY UPDATE",
+		forReference: "KEY SHARE",
+		skipLocked:   " FOR UPDATE SKIP LOCKED",
 		// Of this schema's outbox only: a database may hold several.
 		claimOutbox: "SELECT pg_try_advisory_xact_lock('outbox'::regclass::oid::bigint)",
 		now:         "SELECT clock_timestamp()",
 		nextNumber:  "SELECT nextval('cluster_numbers')",
+		writesMany:  true,
 		rowID:       "ctid",
 		stepOf:      "to_timestamp((floor(extract(epoch FROM at) / ?0) * ?0)::double precision)",
 		contains:    "strpos(?TableAlias.search_text, ?) > 0",

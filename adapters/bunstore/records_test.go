@@ -19,22 +19,29 @@ import (
 // keptRecords are what a fixture holds, as the store tells them: something in
 // every table.
 type keptRecords struct {
-	Users      []store.User
-	Sessions   []store.Session
-	APIKeys    []store.APIKey
-	Clusters   []store.Cluster
-	Deleted    []store.Cluster
-	Operations []store.Operation
-	Jobs       []store.Job
-	Tokens     []store.Token
-	Nodes      []store.Node
-	NodeEvents []store.NodeEvent
-	Audit      []store.AuditEvent
-	Outbox     []store.OutboxMessage
-	Replies    []store.Reply
-	Leases     []keptLease
-	Facts      map[string][]byte
-	Samples    []store.ControlPlaneSample
+	Users       []store.User
+	Sessions    []store.Session
+	APIKeys     []store.APIKey
+	Codes       []store.Code
+	Identities  []store.SSOIdentity
+	SignIns     []store.SignIn
+	Avatars     []store.Avatar
+	Preferences []store.Preferences
+	Settings    []store.Setting
+	Deliveries  []store.Delivery
+	Clusters    []store.Cluster
+	Deleted     []store.Cluster
+	Operations  []store.Operation
+	Jobs        []store.Job
+	Tokens      []store.Token
+	Nodes       []store.Node
+	NodeEvents  []store.NodeEvent
+	Audit       []store.AuditEvent
+	Outbox      []store.OutboxMessage
+	Replies     []store.Reply
+	Leases      []keptLease
+	Facts       map[string][]byte
+	Samples     []store.ControlPlaneSample
 }
 
 // keptLease is told by the table: not every program's port could.
@@ -73,6 +80,19 @@ func newRecords() keptRecords {
 		APIKeys: []store.APIKey{
 			{ID: keptID[id.APIKeyKind](1), UserID: ann, Name: "ci", DisplayPrefix: "kbk_ab", ValueHash: []byte("key 1"), CreatedAt: keptAt, ExpiresAt: &later, LastUsedAt: &later},
 			{ID: keptID[id.APIKeyKind](2), UserID: bob, Name: "for ever", DisplayPrefix: "kbk_cd", ValueHash: []byte("key 2"), CreatedAt: keptAt},
+		},
+		Codes:      []store.Code{{Purpose: "reset", Address: "ann@example.com", Hash: []byte{0, 255}, CreatedAt: keptAt, ExpiresAt: later, Tries: 2}},
+		Identities: []store.SSOIdentity{{Provider: "github", SubjectHash: []byte{1, 0, 255}, UserID: ann, CreatedAt: keptAt, LastUsedAt: later}},
+		SignIns: []store.SignIn{
+			{ID: keptID[id.SignInKind](1), UserID: ann, At: keptAt, IP: "::1", UserAgent: "curl/8", Method: "password", Result: "success"},
+			{ID: keptID[id.SignInKind](2), At: later, IP: "10.0.0.1", Method: "github", Result: "failure"},
+		},
+		Avatars:     []store.Avatar{{UserID: ann, Tag: "00ff", ContentType: "image/png", Body: []byte("\x89PNG\x00"), UpdatedAt: later}},
+		Preferences: []store.Preferences{{UserID: bob, Email: true, Slack: true, SlackTarget: "#日本", Telegram: true, TelegramChatID: "-100", UpdatedAt: keptAt}},
+		Settings:    []store.Setting{{Name: "smtp", Value: []byte(`{"host":"ä"}`), Sealed: []byte("sealed \x00"), Version: 1, UpdatedAt: later}},
+		Deliveries: []store.Delivery{
+			{ID: keptID[id.DeliveryKind](1), Key: "welcome/ann", Template: "welcome", Channel: "email", UserID: ann, Target: "a***@example.com", Status: "delivered", Attempts: 2, DueAt: keptAt, LastError: "once", CreatedAt: keptAt, UpdatedAt: later, DeliveredAt: &later},
+			{ID: keptID[id.DeliveryKind](2), Key: "alert/1", Template: "cluster-alert", Channel: "slack", Target: "#ops", Sealed: []byte{0, 255}, Status: "pending", Attempts: 1, DueAt: keptAt, Holder: "dev", LeasedUntil: &later, CreatedAt: keptAt, UpdatedAt: keptAt},
 		},
 		Clusters: []store.Cluster{cluster(live, ann, "Demo")},
 		Deleted:  []store.Cluster{deleted},
@@ -130,6 +150,13 @@ func (r keptRecords) keep(t testing.TB, s *Store) {
 		each(t, r.Users, func(v store.User) error { return tx.Users().Insert(ctx, v) })
 		each(t, r.Sessions, func(v store.Session) error { return tx.Sessions().Insert(ctx, v) })
 		each(t, r.APIKeys, func(v store.APIKey) error { return tx.APIKeys().Insert(ctx, v) })
+		each(t, r.Codes, func(v store.Code) error { return tx.Codes().Put(ctx, v) })
+		each(t, r.Identities, func(v store.SSOIdentity) error { return tx.SSOIdentities().Insert(ctx, v) })
+		each(t, r.SignIns, func(v store.SignIn) error { return tx.SignIns().Append(ctx, v) })
+		each(t, r.Avatars, func(v store.Avatar) error { return tx.Avatars().Put(ctx, v) })
+		each(t, r.Preferences, func(v store.Preferences) error { return tx.Preferences().Put(ctx, v) })
+		each(t, r.Settings, func(v store.Setting) error { v.Version = 0; return tx.Settings().Put(ctx, &v) })
+		each(t, r.Deliveries, func(v store.Delivery) error { return tx.Deliveries().Insert(ctx, v) })
 		each(t, slices.Concat(r.Clusters, r.Deleted), func(v store.Cluster) error { return tx.Clusters().Insert(ctx, &v) })
 		each(t, r.Operations, func(v store.Operation) error { return tx.Operations().Insert(ctx, v) })
 		each(t, r.Jobs, func(v store.Job) error { return tx.Jobs().Insert(ctx, v) })
@@ -165,7 +192,7 @@ func readRecords(t testing.TB, s *Store, known keptRecords) (r keptRecords) {
 	t.Helper()
 	all, q := store.Everyone(), page.Query{}
 	err := s.InTx(t.Context(), func(ctx context.Context, tx store.Tx) (err error) {
-		r.Users = oldest(tx.Users().List(ctx, q))
+		r.Users = oldest(tx.Users().List(ctx, store.UserFilter{}, q))
 		for _, v := range known.Sessions {
 			got, _, err := tx.Sessions().ByTokenHash(ctx, v.TokenHash)
 			r.Sessions = append(r.Sessions, must(got, err))
@@ -174,6 +201,7 @@ func readRecords(t testing.TB, s *Store, known keptRecords) (r keptRecords) {
 			got, _, err := tx.APIKeys().ByValueHash(ctx, v.ValueHash)
 			r.APIKeys = append(r.APIKeys, must(got, err))
 		}
+		r.readProfiles(ctx, s, tx, known)
 		r.Clusters = oldest(tx.Clusters().List(ctx, all, store.ClusterFilter{}, q))
 		for _, v := range known.Deleted {
 			r.Deleted = append(r.Deleted, must(deletedCluster(ctx, s, v.ID)))
@@ -213,6 +241,34 @@ func readRecords(t testing.TB, s *Store, known keptRecords) (r keptRecords) {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// readProfiles reads what is each person's own.
+func (r *keptRecords) readProfiles(ctx context.Context, s *Store, tx store.Tx, known keptRecords) {
+	for _, v := range known.Codes {
+		got, err := tx.Codes().Get(ctx, v.Purpose, v.Address)
+		r.Codes = append(r.Codes, must(got, err))
+	}
+	for _, v := range known.Identities {
+		got, _, err := tx.SSOIdentities().Get(ctx, v.Provider, v.SubjectHash)
+		r.Identities = append(r.Identities, must(got, err))
+	}
+	for _, v := range known.SignIns {
+		var row signInRow // those of nobody known are in no list
+		err := s.reader.NewSelect().Model(&row).Where("g.id = ?", v.ID.String()).Scan(ctx)
+		r.SignIns = append(r.SignIns, must(row.record(), err))
+	}
+	settings, err := tx.Settings().All(ctx)
+	r.Settings = must(settings, err)
+	r.Deliveries = oldest(tx.Deliveries().List(ctx, store.DeliveryFilter{}, page.Query{}))
+	for _, v := range known.Avatars {
+		got, err := tx.Avatars().Get(ctx, v.UserID, v.Tag)
+		r.Avatars = append(r.Avatars, must(got, err))
+	}
+	for _, v := range known.Preferences {
+		got, err := tx.Preferences().Get(ctx, v.UserID)
+		r.Preferences = append(r.Preferences, must(got, err))
+	}
 }
 
 // deletedCluster reads what the port does not show.

@@ -40,6 +40,16 @@ func columns[R any](u *unit) string {
 	return strings.Join(names, ", ")
 }
 
+// columnsOf are columns of one table among several, each named anew with a prefix.
+func columnsOf[R any](u *unit, table, prefix string) string {
+	fields := u.db.Dialect().Tables().Get(reflect.TypeFor[*R]()).Fields
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = table + "." + f.Name + " AS " + prefix + f.Name
+	}
+	return strings.Join(names, ", ")
+}
+
 // one reads the row that narrow leaves, or fails with missing.
 func one[R row[Rec], Rec any](ctx context.Context, u *unit, missing func() error, narrow func(*bun.SelectQuery)) (Rec, error) {
 	var r R
@@ -100,6 +110,25 @@ func list[R row[Rec], Rec any](ctx context.Context, u *unit, q page.Query, id fu
 		return page.Of[Rec]{}, err
 	}
 	return page.Cut(found, q.Limit, id), nil
+}
+
+// newestOf is list for the rows that any of the narrowings leaves; those share
+// none. It reads the newest ids that each leaves from an index, and the rows of
+// the newest of those: a filter that lets little through makes it pass by nothing
+// else, however much there is.
+func newestOf[R row[Rec], Rec any](ctx context.Context, u *unit, q page.Query, id func(Rec) string, each []func(*bun.SelectQuery)) (page.Of[Rec], error) {
+	q = q.Clamp()
+	var union []string
+	var newest []any
+	for _, narrow := range each {
+		of := u.db.NewSelect().Model((*R)(nil)).ColumnExpr("?TableAlias.id")
+		narrow(of)
+		union = append(union, "SELECT * FROM (?) AS k")
+		newest = append(newest, newestFirst(of, q))
+	}
+	ids := u.db.NewSelect().TableExpr("("+strings.Join(union, " UNION ALL ")+") AS k", newest...).
+		ColumnExpr("k.id").OrderExpr("k.id DESC").Limit(int64(q.Limit) + 1)
+	return list[R](ctx, u, q, id, func(q *bun.SelectQuery) { q.Where("?TableAlias.id IN (?)", ids) })
 }
 
 // newestFirst leaves one page, and the row after it.
@@ -218,21 +247,90 @@ func (u *unit) insert(ctx context.Context, row any) error {
 	if err := legible(row); err != nil {
 		return err
 	}
-	_, err := u.db.NewInsert().Model(row).Exec(ctx)
+	v := reflect.ValueOf(row).Elem()
+	if v.Kind() == reflect.Slice && v.Len() == 1 {
+		v = v.Index(0)
+	}
+	if v.Kind() == reflect.Slice {
+		_, err := u.db.NewInsert().Model(row).Exec(ctx)
+		return err
+	}
+	query, args := u.insertion(v)
+	_, err := u.hot(query, args...).Exec(ctx)
 	return err
 }
 
-// change runs an update of row and returns how many rows it changed.
-func (u *unit) change(ctx context.Context, row any, how func(*bun.UpdateQuery)) (int, error) {
+// replace writes a row, in the place of one that has the same key.
+func (u *unit) replace(ctx context.Context, row any, key string, others ...string) error {
+	if err := u.writes(); err != nil {
+		return err
+	}
+	if err := legible(row); err != nil {
+		return err
+	}
+	q := u.db.NewInsert().Model(row).On("CONFLICT (" + key + ") DO UPDATE")
+	for _, column := range others {
+		q.Set("? = EXCLUDED.?", bun.Ident(column), bun.Ident(column))
+	}
+	_, err := q.Exec(ctx)
+	return err
+}
+
+// insertion is the statement that writes one row, and its arguments.
+func (u *unit) insertion(row reflect.Value) (query string, args []any) {
+	t := u.db.Dialect().Tables().Get(row.Type())
+	names, marks := make([]string, len(t.Fields)), make([]string, len(t.Fields))
+	for i, f := range t.Fields {
+		names[i], marks[i], args = string(f.SQLName), "?", append(args, argument(f.Value(row)))
+	}
+	return "INSERT INTO " + string(t.SQLName) + " (" + strings.Join(names, ", ") + ") VALUES (" + strings.Join(marks, ", ") + ")", args
+}
+
+// argument is a column's value, and nil for NULL.
+func argument(v reflect.Value) any {
+	if v.Kind() != reflect.Pointer {
+		return v.Interface()
+	}
+	if v.IsNil() {
+		return nil
+	}
+	return v.Elem().Interface()
+}
+
+// written says of columns how an update writes them, when it does not simply
+// replace them; kept: not at all.
+type written map[string]string
+
+const kept = ""
+
+// change replaces the row that has the id of the given one, if the condition
+// holds, and returns how many rows it changed.
+func (u *unit) change(ctx context.Context, row any, how written, condition string, args ...any) (int, error) {
 	if err := u.writes(); err != nil {
 		return 0, err
 	}
 	if err := legible(row); err != nil {
 		return 0, err
 	}
-	q := u.db.NewUpdate().Model(row)
-	how(q)
-	return affected(q.Exec(ctx))
+	query, values := u.replacement(reflect.ValueOf(row).Elem(), how)
+	return affected(u.hot(query+condition, append(values, args...)...).Exec(ctx))
+}
+
+// replacement is the statement that replaces a row, and its arguments.
+func (u *unit) replacement(row reflect.Value, how written) (query string, args []any) {
+	t := u.db.Dialect().Tables().Get(row.Type())
+	var sets []string
+	for _, f := range t.Fields {
+		expression, special := how[f.Name]
+		switch {
+		case f.IsPK, special && expression == kept:
+			continue
+		case !special:
+			expression = "?"
+		}
+		sets, args = append(sets, string(f.SQLName)+" = "+expression), append(args, argument(f.Value(row)))
+	}
+	return "UPDATE " + string(t.SQLName) + " AS " + string(t.SQLAlias) + " SET " + strings.Join(sets, ", ") + " WHERE id = ?", append(args, argument(t.PKs[0].Value(row)))
 }
 
 // exec runs a statement and returns how many rows it changed. Text among args

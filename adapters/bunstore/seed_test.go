@@ -87,6 +87,7 @@ func (f filling) upkeep() []string {
 var large = []string{ //nolint:gochecknoglobals // a constant
 	"clusters", "nodes", "node_events", "audit_events", "operations", "jobs", "tokens", "sessions", "users", "api_keys",
 	"outbox", "replies", "leases", "node_totals", "control_plane_samples",
+	"codes", "sso_identities", "sign_ins", "avatars", "preferences", "deliveries",
 }
 
 // rows inserts n rows into a table; values are of i, which counts from 0.
@@ -141,6 +142,7 @@ func (f filling) statements() []string {
 	node := fmt.Sprintf("(i * 7) %% %d", f.nodes)
 	nodesCluster := fmt.Sprintf("(((i * 7) %% %d) * 7919) %% %d", f.nodes, f.clusters)
 	nodeName := "CASE WHEN i < 5 THEN 'needle-' || i ELSE 'worker-' || i END"
+	userName := "CASE WHEN i < 5 THEN 'Needle ' || i ELSE 'User ' || i END"
 	numbers := fmt.Sprintf("SELECT setval('cluster_numbers', %d)", f.clusters)
 	if f.file {
 		numbers = fmt.Sprintf("UPDATE cluster_numbers SET last = %d", f.clusters)
@@ -148,10 +150,35 @@ func (f filling) statements() []string {
 	return []string{
 		numbers,
 		f.rows("users", f.users, map[string]string{
-			"id": f.id("usr", "i"), "email": "'u' || i || '@example.com'", "name": text("U"), "avatar_url": text(""),
-			"role": fmt.Sprintf("CASE WHEN i = %d THEN 'admin' ELSE 'user' END", admin), "status": text("active"), "password_hash": text(""),
-			"created_at": "NOW", "updated_at": "NOW", "version": "1",
+			"id": f.id("usr", "i"), "email": "'u' || i || '@example.com'", "name": userName, "avatar_url": text(""),
+			"role": fmt.Sprintf("CASE WHEN i = %d THEN 'admin' ELSE 'user' END", admin), "password_hash": text(""),
+			"status":     fmt.Sprintf("CASE WHEN i %% %d = 7 THEN 'banned' ELSE 'active' END", max(f.users/20, 1)),
+			"created_at": "NOW", "updated_at": "NOW", "version": "1", "search_text": "'u' || i || '@example.com' || " + separator + " || lower(" + userName + ")",
 		}, "true"),
+		f.rows("codes", f.users, map[string]string{
+			"address": "'u' || i || '@example.com'", "purpose": text("reset"), "hash": "CAST('h' AS BYTES)", "created_at": "NOW", "expires_at": "NOW", "tries": "0",
+		}, "true"),
+		f.rows("sso_identities", f.users, map[string]string{
+			"provider": text("github"), "subject_hash": "CAST('i' || i AS BYTES)", "user_id": f.id("usr", "i"), "created_at": "NOW", "last_used_at": "NOW",
+		}, "true"),
+		f.rows("sign_ins", f.users*5, map[string]string{
+			"id": f.id("lgn", "i"), "user_id": fmt.Sprintf("CASE WHEN i %% 3 > 0 THEN %s END", f.id("usr", fmt.Sprintf("i %% %d", f.users))),
+			"at": "NOW", "ip": text("10.0.0.1"), "user_agent": text("curl/8"), "method": text("password"), "result": text("failure"),
+		}, "true"),
+		f.rows("avatars", f.users, map[string]string{
+			"user_id": f.id("usr", "i"), "tag": "'t' || i", "content_type": text("image/png"), "body": "CAST('p' AS BYTES)", "updated_at": "NOW",
+		}, "true"),
+		f.rows("preferences", f.users, map[string]string{
+			"user_id": f.id("usr", "i"), "email": "true", "slack": "false", "slack_target": text(""), "telegram": "false", "telegram_chat_id": text(""), "updated_at": "NOW",
+		}, "true"),
+		f.rows("deliveries", f.audits, map[string]string{
+			"id": f.id("ntf", "i"), "key": "'k' || i", "template": "CASE WHEN i < 5 THEN 'order-paid' WHEN i % 3 = 0 THEN 'welcome' ELSE 'cluster-alert' END",
+			"channel": "CASE WHEN i % 7 = 0 THEN 'slack' ELSE 'email' END", "user_id": fmt.Sprintf("CASE WHEN i %% 3 > 0 THEN %s END", f.id("usr", fmt.Sprintf("i %% %d", f.users))),
+			"target": text("u***@example.com"), "sealed": "CAST('s' AS BYTES)", "attempts": "1", "due_at": f.minutesAgo(fmt.Sprintf("%d - i", f.audits)),
+			"status": fmt.Sprintf("CASE WHEN i >= %d THEN 'pending' WHEN i %% 1000 = 7 THEN 'dead' ELSE 'delivered' END", f.audits-100),
+			"holder": text("w"), "leased_until": fmt.Sprintf("CASE WHEN i >= %d AND i %% 3 = 0 THEN NOW END", f.audits-100), "last_error": text(""), "created_at": "NOW", "updated_at": "NOW",
+		}, "true"),
+		"INSERT INTO delivery_kinds (channel, template) SELECT DISTINCT channel, template FROM deliveries",
 		f.rows("clusters", f.clusters, map[string]string{
 			"id": f.id("cl", "i"), "number": "i + 1", "owner_user_id": f.ownerOf("i"), "origin": text("platform"), "name": "'Cluster ' || i",
 			"vcluster_name": "'c' || i", "namespace": "'ns' || i", "control_plane_host": text(""), "former_hosts": text("[]"), "kubernetes_version": text("v1.36.3"),

@@ -102,9 +102,7 @@ func (s tokens) ByClaim(ctx context.Context, c id.Cluster, node string) (store.T
 func (s tokens) Update(ctx context.Context, rec *store.Token) error {
 	row := toTokenRow(*rec)
 	row.Version++
-	n, err := s.change(ctx, row, func(q *bun.UpdateQuery) {
-		q.ExcludeColumn("id").WherePK().Where("version = ?", rec.Version)
-	})
+	n, err := s.change(ctx, row, nil, sameVersion, rec.Version)
 	if err != nil {
 		return s.taken(err, "", nil)
 	}

@@ -1,0 +1,238 @@
+package bunstore
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/page"
+	"github.com/kubebyon/kubebyon/ports/store"
+)
+
+type deliveryRow struct {
+	bun.BaseModel `bun:"table:deliveries,alias:z"`
+
+	ID          key[id.DeliveryKind] `bun:"id,pk"`
+	Key         string               `bun:"key"`
+	Template    string               `bun:"template"`
+	Channel     string               `bun:"channel"`
+	UserID      key[id.UserKind]     `bun:"user_id"`
+	Target      string               `bun:"target"`
+	Sealed      []byte               `bun:"sealed"`
+	Status      string               `bun:"status"`
+	Attempts    int                  `bun:"attempts"`
+	DueAt       moment               `bun:"due_at"`
+	Holder      string               `bun:"holder"`
+	LeasedUntil *moment              `bun:"leased_until"`
+	LastError   string               `bun:"last_error"`
+	CreatedAt   moment               `bun:"created_at"`
+	UpdatedAt   moment               `bun:"updated_at"`
+	DeliveredAt *moment              `bun:"delivered_at"`
+}
+
+func toDeliveryRow(d store.Delivery) deliveryRow {
+	return deliveryRow{
+		ID: keyOf(d.ID), Key: d.Key, Template: d.Template, Channel: d.Channel, UserID: keyOf(d.UserID), Target: d.Target,
+		Sealed: blob(d.Sealed), Status: d.Status, Attempts: d.Attempts, DueAt: at(d.DueAt), Holder: d.Holder,
+		LeasedUntil: maybeAt(d.LeasedUntil), LastError: d.LastError, CreatedAt: at(d.CreatedAt), UpdatedAt: at(d.UpdatedAt),
+		DeliveredAt: maybeAt(d.DeliveredAt),
+	}
+}
+
+func (r deliveryRow) record() store.Delivery {
+	return store.Delivery{
+		ID: r.ID.ID, Key: r.Key, Template: r.Template, Channel: r.Channel, UserID: r.UserID.ID, Target: r.Target,
+		Sealed: r.Sealed, Status: r.Status, Attempts: r.Attempts, DueAt: r.DueAt.time(), Holder: r.Holder,
+		LeasedUntil: r.LeasedUntil.maybe(), LastError: r.LastError, CreatedAt: r.CreatedAt.time(), UpdatedAt: r.UpdatedAt.time(),
+		DeliveredAt: r.DeliveredAt.maybe(),
+	}
+}
+
+// deliveryKind is what filters tell deliveries apart by, besides their status.
+type deliveryKind struct {
+	bun.BaseModel `bun:"table:delivery_kinds,alias:dk"`
+
+	Channel  string `bun:"channel,pk"`
+	Template string `bun:"template,pk"`
+}
+
+type deliveries struct{ *unit }
+
+func (s deliveries) Insert(ctx context.Context, recs ...store.Delivery) error {
+	if err := s.writes(); err != nil {
+		return err
+	}
+	living, err := s.recipients(ctx, recs)
+	if err != nil {
+		return err
+	}
+	var rows []deliveryRow
+	var kinds []deliveryKind
+	for _, d := range recs {
+		if d.UserID.IsZero() || living[d.UserID] {
+			rows = append(rows, toDeliveryRow(d))
+			kinds = append(kinds, deliveryKind{Channel: d.Channel, Template: d.Template})
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	if err := legible(&rows); err != nil {
+		return err
+	}
+	if _, err := s.db.NewInsert().Model(&kinds).On("CONFLICT DO NOTHING").Exec(ctx); err != nil {
+		return err
+	}
+	_, err = s.db.NewInsert().Model(&rows).On("CONFLICT (key) DO NOTHING").Exec(ctx)
+	return s.taken(err, "", nil)
+}
+
+// recipients returns the accounts that are there, and keeps them from being
+// removed until the transaction ends.
+func (s deliveries) recipients(ctx context.Context, recs []store.Delivery) (map[id.User]bool, error) {
+	var ids []id.User
+	for _, d := range recs {
+		if !d.UserID.IsZero() {
+			ids = append(ids, d.UserID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var rows []struct{ ID key[id.UserKind] }
+	q := s.db.NewSelect().TableExpr("users AS u").ColumnExpr("u.id").Where("u.id IN (?)", bun.List(texts(ids))).Where("u.removed_at IS NULL")
+	if lock := s.engine.sql().forReference; lock != "" {
+		q.For(lock)
+	}
+	err := q.Scan(ctx, &rows)
+	living := make(map[id.User]bool, len(rows))
+	for _, r := range rows {
+		living[r.ID.ID] = true
+	}
+	return living, err
+}
+
+// Claim passes by what others are claiming or settling: they have it locked.
+func (s deliveries) Claim(ctx context.Context, holder string, now, until time.Time, n int) ([]store.Delivery, error) {
+	if err := s.writes(); err != nil || n <= 0 {
+		return nil, err
+	}
+	if err := plain(holder); err != nil {
+		return nil, err
+	}
+	var rows []deliveryRow
+	err := s.db.NewRaw("WITH due AS MATERIALIZED (SELECT id FROM deliveries WHERE status = 'pending' AND due_at <= ?0 AND (leased_until IS NULL OR leased_until <= ?0)"+
+		" ORDER BY due_at, id LIMIT ?3"+s.engine.sql().skipLocked+")"+
+		" UPDATE deliveries SET holder = ?1, leased_until = ?2, attempts = attempts + 1, updated_at = ?0 WHERE id IN (SELECT id FROM due)"+
+		" RETURNING "+columns[deliveryRow](s.unit), at(now), holder, at(until), n).Scan(ctx, &rows)
+	if err != nil {
+		return nil, err
+	}
+	out := records(rows)
+	slices.SortFunc(out, func(a, b store.Delivery) int {
+		return cmp.Or(a.DueAt.Compare(b.DueAt), cmp.Compare(a.ID.String(), b.ID.String()))
+	})
+	return out, nil
+}
+
+func (s deliveries) Settle(ctx context.Context, rec store.Delivery, holder string) (bool, error) {
+	if err := s.writes(); err != nil {
+		return false, err
+	}
+	row := toDeliveryRow(rec)
+	if err := legible(&row); err != nil {
+		return false, err
+	}
+	if err := plain(holder); err != nil {
+		return false, err
+	}
+	var delivered any // bun would ask the nil pointer how to be written
+	if row.DeliveredAt != nil {
+		delivered = *row.DeliveredAt
+	}
+	n, err := s.exec(ctx, "UPDATE deliveries SET status = ?0, due_at = ?1, last_error = ?2, updated_at = ?3, delivered_at = ?4,"+
+		" sealed = CASE WHEN ?0 = 'pending' THEN sealed ELSE ?5 END, holder = '', leased_until = NULL"+
+		" WHERE id = ?6 AND holder = ?7 AND leased_until IS NOT NULL",
+		row.Status, row.DueAt, row.LastError, row.UpdatedAt, delivered, blob(nil), row.ID, holder)
+	return n > 0, err
+}
+
+// Next passes by what is being worked on: as many as there are workers.
+func (s deliveries) Next(ctx context.Context) (*time.Time, error) {
+	if err := s.reads(); err != nil {
+		return nil, err
+	}
+	first := func(column, condition string) *bun.SelectQuery {
+		return s.db.NewSelect().TableExpr("deliveries AS z").ColumnExpr("? AS at", bun.Ident(column)).
+			Where("z.status = 'pending'").Where(condition).OrderExpr("?", bun.Ident(column)).Limit(1)
+	}
+	var rows []struct{ At moment }
+	err := s.db.NewRaw("SELECT at FROM (?) AS free UNION ALL SELECT at FROM (?) AS leased",
+		first("z.due_at", "z.leased_until IS NULL"), first("z.leased_until", "z.leased_until IS NOT NULL")).Scan(ctx, &rows)
+	var next *time.Time
+	for _, r := range rows {
+		if t := r.At.time(); next == nil || t.Before(*next) {
+			next = &t
+		}
+	}
+	return next, err
+}
+
+// statuses of deliveries are all that there are.
+var statuses = []string{store.DeliveryPending, store.DeliveryDelivered, store.DeliveryDead} //nolint:gochecknoglobals // a constant
+
+func (s deliveries) List(ctx context.Context, f store.DeliveryFilter, q page.Query) (page.Of[store.Delivery], error) {
+	if err := plain(f.Status, f.Channel, f.Template); err != nil {
+		return page.Of[store.Delivery]{}, err
+	}
+	idOf := func(d store.Delivery) string { return d.ID.String() }
+	ofUser := func(q *bun.SelectQuery) {
+		if !f.User.IsZero() {
+			q.Where("z.user_id = ?", f.User.String())
+		}
+	}
+	if f.Status == "" && f.Channel == "" && f.Template == "" {
+		return list[deliveryRow](ctx, s.unit, q, idOf, ofUser)
+	}
+	kinds, err := s.kinds(ctx, f)
+	if err != nil || len(kinds) == 0 {
+		return page.Of[store.Delivery]{}, err
+	}
+	among := statuses
+	if f.Status != "" {
+		among = []string{f.Status}
+	}
+	var each []func(*bun.SelectQuery)
+	for _, k := range kinds {
+		for _, status := range among {
+			each = append(each, func(q *bun.SelectQuery) {
+				q.Where("z.channel = ?", k.Channel).Where("z.template = ?", k.Template).Where("z.status = ?", status)
+				ofUser(q)
+			})
+		}
+	}
+	return newestOf[deliveryRow](ctx, s.unit, q, idOf, each)
+}
+
+func (s deliveries) kinds(ctx context.Context, f store.DeliveryFilter) (kinds []deliveryKind, err error) {
+	if err := s.reads(); err != nil {
+		return nil, err
+	}
+	q := s.db.NewSelect().Model(&kinds)
+	if f.Channel != "" {
+		q.Where("dk.channel = ?", f.Channel)
+	}
+	if f.Template != "" {
+		q.Where("dk.template = ?", f.Template)
+	}
+	return kinds, q.Scan(ctx)
+}
+
+func (s deliveries) DeleteOlderThan(ctx context.Context, t time.Time, limit int) (int, error) {
+	return s.exec(ctx, "WITH old AS MATERIALIZED (SELECT id FROM deliveries WHERE created_at < ? AND status <> 'pending' LIMIT ?"+s.engine.sql().skipLocked+")"+
+		" DELETE FROM deliveries WHERE id IN (SELECT id FROM old)", at(t), max(limit, 0))
+}
