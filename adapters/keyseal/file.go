@@ -18,7 +18,7 @@ import (
 // all get it: the file appears with its content or not at all. A file that
 // others may read, or that holds no key, is refused.
 func LoadOrCreateFile(path string) (s *Sealer, made bool, err error) {
-	s, err = load(path)
+	s, err = LoadFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return s, false, err
 	}
@@ -27,11 +27,13 @@ func LoadOrCreateFile(path string) (s *Sealer, made bool, err error) {
 		return nil, false, fault.Internal.New("key_file_not_made",
 			"The key file %s could not be made; check that its folder exists and may be written to.", path).Because(err)
 	}
-	s, err = load(path)
+	s, err = LoadFile(path)
 	return s, made, err
 }
 
-func load(path string) (*Sealer, error) {
+// LoadFile reads the key in a file, and refuses what LoadOrCreateFile does. It
+// fails with fs.ErrNotExist when there is no file.
+func LoadFile(path string) (*Sealer, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -61,24 +63,52 @@ func load(path string) (*Sealer, error) {
 	return New(key), nil
 }
 
-// create writes the whole key to a file of another name first. Linking it into
-// place fails when there is a file already: then that one counts.
+// WriteFile puts a key into a file, whole or not at all, and replaces the file
+// that is there. When it returns, the key outlives a loss of power.
+func WriteFile(path string, s *Sealer) error {
+	return written(path, s.key, func(tmp string) error { return os.Rename(tmp, path) })
+}
+
+// MoveFile gives a key file another name, and replaces the file that has it.
+func MoveFile(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(to))
+}
+
+// create makes the file when there is none: then linking it into place fails,
+// and the one that is there counts.
 func create(path string) (made bool, err error) {
 	var key [keySize]byte
 	_, _ = rand.Read(key[:]) // never fails: crypto/rand ends the program instead
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, os.Remove(tmp.Name())) }()
-	_, err = tmp.WriteString(base64.StdEncoding.EncodeToString(key[:]) + "\n")
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return false, fmt.Errorf("write key: %w", err)
-	}
-	if err = os.Link(tmp.Name(), path); errors.Is(err, fs.ErrExist) {
+	err = written(path, key, func(tmp string) error { return os.Link(tmp, path) })
+	if errors.Is(err, fs.ErrExist) {
 		return false, nil
 	}
-	return err == nil, errors.Join(err, syncDir(filepath.Dir(path)))
+	return err == nil, err
+}
+
+// written writes the whole key to a file of another name first, and then has
+// place put it where it belongs.
+func written(path string, key [keySize]byte, place func(tmp string) error) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if gone := os.Remove(tmp.Name()); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}()
+	_, err = tmp.WriteString(base64.StdEncoding.EncodeToString(key[:]) + "\n")
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("write key: %w", err)
+	}
+	if err := place(tmp.Name()); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 func syncDir(path string) error {

@@ -1,10 +1,12 @@
-// Package keyseal implements seal.Sealer with one 256-bit key and the standard
-// library: AES-256-GCM under keys that HKDF-SHA256 derives for each purpose.
+// Package keyseal implements seal.Sealer twice.
 //
-// A sealed value is a format byte, eight bytes that name the key, a random
-// nonce, the cipher text and its tag. The name tells a wrong key from a damaged
-// value, and lets a second key come in beside the first one day; it says
-// nothing about the key.
+// A [Sealer] has one 256-bit key and the standard library: AES-256-GCM under keys
+// that HKDF-SHA256 derives for each purpose. What it sealed is a format byte,
+// eight bytes that name the key, a random nonce, the cipher text and its tag. The
+// name tells a wrong key from a damaged value; it says nothing about the key.
+//
+// A [Ring] has any number of data keys, and is itself kept sealed by a Sealer,
+// the master key: either can be replaced without the other.
 package keyseal
 
 import (
@@ -18,6 +20,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
@@ -39,7 +42,7 @@ const (
 	forDerived = "kubebyon/keyseal/v1/derive/"
 )
 
-// Sealer is safe for concurrent use.
+// Sealer is safe for concurrent use. It is printed by its name alone.
 type Sealer struct {
 	key  [keySize]byte
 	head [header]byte // what every value sealed with the key begins with
@@ -52,6 +55,12 @@ func New(key [keySize]byte) *Sealer {
 	copy(s.head[1:], s.expand(forName, ""))
 	return s
 }
+
+// ID names the key: 16 hexadecimal digits that say nothing about it.
+func (s *Sealer) ID() string { return hex.EncodeToString(s.head[1:]) }
+
+// Format implements fmt.Formatter: fmt would print the key else.
+func (s Sealer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "key "+s.ID()) }
 
 // FromText reads a key of 32 bytes in hexadecimal or base64.
 func FromText(text secret.Text) (*Sealer, error) {

@@ -18,6 +18,9 @@ type Harness struct {
 	New func(t *testing.T) seal.Sealer
 	// Stranger returns a sealer of another key.
 	Stranger func(t *testing.T) seal.Sealer
+	// Rotated returns two sealers of one installation: newer seals with a key
+	// that older does not have and cannot learn of. Nil when keys cannot change.
+	Rotated func(t *testing.T) (older, newer seal.Sealer)
 }
 
 // Run checks everything package seal promises.
@@ -43,10 +46,14 @@ func Run(t *testing.T, h Harness) {
 			promise(t, h)
 		})
 	}
+	if h.Rotated != nil {
+		runRotated(t, h)
+	}
 }
 
-// purposes are pairwise different, and close to one another.
-var purposes = []string{"", "a", "b", "aa", "a ", "a\x00", "answer/1", "answer/11"}
+// purposes are pairwise different, and close to one another: a value that
+// somebody moves from one row to another must not open there.
+var purposes = []string{"", "a", "b", "aa", "a ", "a\x00", "answer/1", "answer/11", "settings/mail", "settings/slack"}
 
 func opensWhatItSealed(t *testing.T, h Harness) {
 	s := h.New(t)
