@@ -46,6 +46,20 @@ func Administers(ctx context.Context) (actor.Actor, error) {
 	return who, nil
 }
 
+// InPerson refuses unless the actor in ctx has signed in. It is for what somebody
+// who found an API key must not get: another key, which would outlive the one
+// that was found, or the end of the account.
+func InPerson(ctx context.Context) (actor.Actor, error) {
+	who, err := actor.From(ctx)
+	if err != nil {
+		return who, err
+	}
+	if who.Method != actor.BySession {
+		return who, fault.Denied.New("session_required", "This cannot be done with an API key. Sign in.")
+	}
+	return who, nil
+}
+
 // Forbidden is the refusal of something the actor knows of but may not do.
 func Forbidden() error {
 	return fault.Denied.New("forbidden", "Your role does not allow this.")

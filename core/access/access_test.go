@@ -66,3 +66,16 @@ func TestARefusalIsForbidden(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAnAPIKeyIsNotAPerson(t *testing.T) {
+	t.Parallel()
+	for method, code := range map[actor.Method]string{actor.BySession: "internal", actor.ByAPIKey: "session_required", actor.ByProcess: "session_required"} {
+		who, err := access.InPerson(actor.With(t.Context(), actor.Actor{Type: actor.Person, Role: actor.Admin, Method: method}))
+		if got := fault.CodeOf(err); got != code && (err != nil || method != actor.BySession) || who.Method != method {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	if _, err := access.InPerson(t.Context()); !errors.Is(err, fault.Unauthenticated) {
+		t.Errorf("nobody: %v", err)
+	}
+}

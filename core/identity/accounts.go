@@ -35,7 +35,9 @@ func (s *Service) create(ctx context.Context, n NewAccount, allowed func(context
 	if err != nil {
 		return store.User{}, err
 	}
-	if err := checkPassword("body.password", n.Password); err != nil {
+	var c fault.Check
+	checkChosenPassword(&c, "body.password", n.Password, u.rec.Email, u.rec.Name)
+	if err := c.Err(); err != nil {
 		return store.User{}, err
 	}
 	if u.rec.PasswordHash, err = s.deps.Passwords.Hash(ctx, n.Password); err != nil {
@@ -90,39 +92,6 @@ func (s *Service) HasAdmin(ctx context.Context) (there bool, err error) {
 		return err
 	})
 	return there, err
-}
-
-// ResetPassword sets the password of the account with that address and ends
-// all its sessions.
-func (s *Service) ResetPassword(ctx context.Context, email string, password secret.Text) (store.User, error) {
-	if err := checkPassword("body.new_password", password); err != nil {
-		return store.User{}, err
-	}
-	found, err := s.byAddress(ctx, email)
-	if err != nil {
-		return store.User{}, err
-	}
-	hash, err := s.deps.Passwords.Hash(ctx, password)
-	if err != nil {
-		return store.User{}, fmt.Errorf("hash password: %w", err)
-	}
-	var u store.User
-	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		if u, err = tx.Users().Get(ctx, found.ID); err != nil {
-			return err
-		}
-		u.PasswordHash, u.UpdatedAt = hash, s.deps.Now()
-		if err := tx.Users().Update(ctx, &u); err != nil {
-			return err
-		}
-		if _, err := tx.Sessions().DeleteOfUser(ctx, u.ID, id.Session{}); err != nil {
-			return err
-		}
-		return s.journal.WriteAs(ctx, tx, actor.Process(), journal.Event{
-			Resource: "user", Action: "reset_password", ResourceID: u.ID.String(), Message: "Reset the password.",
-		})
-	})
-	return u, err
 }
 
 // NewPassword makes one that nobody can guess.

@@ -5,7 +5,6 @@ package identity
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,8 +16,10 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
-	"github.com/kubebyon/kubebyon/core/kernel/text"
+	"github.com/kubebyon/kubebyon/core/once"
+	"github.com/kubebyon/kubebyon/core/signon"
 	"github.com/kubebyon/kubebyon/ports/passwords"
+	"github.com/kubebyon/kubebyon/ports/seal"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -26,24 +27,40 @@ import (
 type Deps struct {
 	Store     store.Store
 	Passwords passwords.Hasher
+	Seal      seal.Sealer // for the codes that are mailed and the ways to sign-in providers
+	Mail      Mail
+	Policy    Policy
 	Log       *slog.Logger
 	Now       func() time.Time         // UTC, milliseconds
 	Random    id.Random                // for identifiers
-	Secret    func() ([32]byte, error) // unpredictable bytes, for tokens and passwords
+	Secret    func() ([32]byte, error) // unpredictable bytes, for tokens, passwords and codes
 }
 
 // Service is the only way to change accounts and sessions.
 type Service struct {
 	deps    Deps
 	journal journal.Journal
+	signon  *signon.Keeper
+	desk    once.Desk
+	uses    keyUses
 }
 
 // New refuses missing dependencies, so that wiring mistakes fail at start.
 func New(d Deps) (*Service, error) {
-	if d.Store == nil || d.Passwords == nil || d.Log == nil || d.Now == nil || d.Random == nil || d.Secret == nil {
+	if d.Store == nil || d.Passwords == nil || d.Seal == nil || d.Mail == nil || d.Policy == nil ||
+		d.Log == nil || d.Now == nil || d.Random == nil || d.Secret == nil {
 		return nil, errors.New("identity: every field of Deps must be set")
 	}
-	return &Service{deps: d, journal: journal.Journal{Now: d.Now, Random: d.Random}}, nil
+	keeper, err := signon.New(signon.Deps{Sealer: d.Seal, Now: d.Now, Random: random(d.Secret)})
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		deps:    d,
+		journal: journal.Journal{Now: d.Now, Random: d.Random},
+		signon:  keeper,
+		desk:    once.Desk{Store: d.Store, Seal: d.Seal, Now: d.Now},
+	}, nil
 }
 
 // Lifetimes of a session.
@@ -52,142 +69,6 @@ const (
 	SessionMax  = 30 * 24 * time.Hour // whatever happens
 	slideAfter  = time.Hour           // how stale ExpiresAt may get: one write an hour, not one a request
 )
-
-// Client is where a request comes from.
-type Client struct{ IP, UserAgent string }
-
-// SignIn checks a password and begins a session. An unknown address and a wrong
-// password fail alike, and in like time. The token is given out this once.
-func (s *Service) SignIn(ctx context.Context, email string, password secret.Text, from Client) (store.User, secret.Text, error) {
-	u, token, err := s.signIn(ctx, email, password, from)
-	if errors.Is(err, errChanged) { // perhaps only its hash was upgraded: ask the account as it is now
-		u, token, err = s.signIn(ctx, email, password, from)
-	}
-	if errors.Is(err, errChanged) {
-		return store.User{}, secret.Text{}, invalidCredentials()
-	}
-	return u, token, err
-}
-
-var errChanged = errors.New("the account changed while its password was checked")
-
-func (s *Service) signIn(ctx context.Context, email string, password secret.Text, from Client) (store.User, secret.Text, error) {
-	u, err := s.byAddress(ctx, email)
-	if err != nil && !errors.Is(err, fault.NotFound) {
-		return store.User{}, secret.Text{}, err
-	}
-	ok, outdated, err := s.deps.Passwords.Matches(ctx, u.PasswordHash, password)
-	if err != nil {
-		return store.User{}, secret.Text{}, fmt.Errorf("check password: %w", err)
-	}
-	switch {
-	case u.ID.IsZero():
-		nobody := actor.Actor{Type: actor.Anonymous, Method: actor.ByPassword}
-		return store.User{}, secret.Text{}, s.refuse(ctx, nobody, "There is no account with this address.", invalidCredentials())
-	case !ok:
-		return store.User{}, secret.Text{}, s.refuse(ctx, personBy(u, actor.ByPassword), "The password was wrong.", invalidCredentials())
-	case u.Status == string(Banned):
-		return store.User{}, secret.Text{}, s.refuse(ctx, personBy(u, actor.ByPassword), "The account is banned.",
-			fault.Denied.New("account_banned", "This account has been banned."))
-	}
-	if outdated {
-		u = s.upgradeHash(ctx, u, password)
-	}
-	return s.begin(ctx, u, from)
-}
-
-func (s *Service) byAddress(ctx context.Context, email string) (u store.User, err error) {
-	address, ok := normalAddress(email)
-	if !ok {
-		return u, fault.NotFound.New("user_not_found", "There is no such account.")
-	}
-	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
-		u, err = tx.Users().ByEmail(ctx, address)
-		return err
-	})
-	return u, err
-}
-
-func invalidCredentials() error {
-	return fault.Unauthenticated.New("invalid_credentials", "The e-mail address or the password is wrong.")
-}
-
-// refuse records a failed sign-in and returns why. One by nobody known is
-// recorded too: a write that only accounts cause would tell which there are.
-func (s *Service) refuse(ctx context.Context, who actor.Actor, why string, refusal error) error {
-	err := s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		return s.journal.WriteAs(ctx, tx, who, journal.Event{
-			Resource: "session", Action: "login", ResourceID: who.UserID.String(), Result: journal.Failure, Message: why,
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("record failed sign-in: %w", err)
-	}
-	return refusal
-}
-
-func personBy(u store.User, m actor.Method) actor.Actor {
-	return actor.Actor{Type: actor.Person, Method: m, UserID: u.ID, Role: actor.Role(u.Role)}
-}
-
-// begin makes a session unless the account changed its password or standing
-// since they were checked: a reset must end what the old password began.
-func (s *Service) begin(ctx context.Context, checked store.User, from Client) (u store.User, token secret.Text, err error) {
-	raw, err := s.deps.Secret()
-	if err != nil {
-		return u, token, fmt.Errorf("make session token: %w", err)
-	}
-	token = secret.New("kbs_" + base64.RawURLEncoding.EncodeToString(raw[:]))
-	now := s.deps.Now()
-	ses := store.Session{
-		ID: id.New[id.SessionKind](now, s.deps.Random()), UserID: checked.ID, TokenHash: hashOf(token),
-		CreatedAt: now, ExpiresAt: now.Add(SessionIdle), EndsAt: now.Add(SessionMax),
-		IP: text.Clip(from.IP, 64), UserAgent: text.Clip(from.UserAgent, 256),
-	}
-	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		// The write comes first: it holds the account's row, so that a reset which is
-		// under way is either read below or waits, and then finds the session.
-		if err := tx.Users().SetLastLogin(ctx, checked.ID, now); err != nil {
-			return err
-		}
-		if u, err = tx.Users().Get(ctx, checked.ID); err != nil {
-			return err
-		}
-		if u.Status != string(Active) || u.PasswordHash != checked.PasswordHash {
-			return errChanged
-		}
-		if err := tx.Sessions().Insert(ctx, ses); err != nil {
-			return fmt.Errorf("begin session: %w", err)
-		}
-		return s.journal.WriteAs(ctx, tx, personBy(u, actor.ByPassword), journal.Event{
-			Resource: "session", Action: "login", ResourceID: ses.ID.String(), Message: "Signed in.",
-		})
-	})
-	if err != nil {
-		return store.User{}, secret.Text{}, err
-	}
-	return u, token, nil
-}
-
-func hashOf(token secret.Text) []byte {
-	sum := sha256.Sum256([]byte(token.Reveal())) // the token is 256 random bits: a slow hash would add nothing
-	return sum[:]
-}
-
-// upgradeHash returns u with a stronger hash, or as it was: a sign-in does not
-// fail for it.
-func (s *Service) upgradeHash(ctx context.Context, u store.User, password secret.Text) store.User {
-	stronger := u
-	var err error
-	if stronger.PasswordHash, err = s.deps.Passwords.Hash(ctx, password); err == nil {
-		err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error { return tx.Users().Update(ctx, &stronger) })
-	}
-	if err != nil {
-		s.deps.Log.WarnContext(ctx, "password hash not upgraded", "user", u.ID.String(), "err", err)
-		return u
-	}
-	return stronger
-}
 
 // Session returns who a session token speaks for, and lets the session live on.
 func (s *Service) Session(ctx context.Context, token secret.Text) (actor.Actor, store.User, error) {
@@ -222,23 +103,6 @@ func (s *Service) slide(ctx context.Context, ses store.Session, now time.Time) {
 	if err != nil {
 		s.deps.Log.WarnContext(ctx, "session not extended", "session", ses.ID.String(), "err", err)
 	}
-}
-
-// APIKey returns who an API key speaks for.
-func (s *Service) APIKey(ctx context.Context, value secret.Text) (actor.Actor, store.User, error) {
-	var k store.APIKey
-	var u store.User
-	err := s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) (err error) {
-		k, u, err = tx.APIKeys().ByValueHash(ctx, hashOf(value))
-		return err
-	})
-	if err != nil {
-		return actor.Actor{}, u, unknownCredential(err)
-	}
-	if u.Status != string(Active) || (k.ExpiresAt != nil && !s.deps.Now().Before(*k.ExpiresAt)) {
-		return actor.Actor{}, store.User{}, unauthenticated()
-	}
-	return personBy(u, actor.ByAPIKey), u, nil
 }
 
 func unknownCredential(err error) error {
@@ -276,7 +140,16 @@ func (s *Service) Me(ctx context.Context) (u store.User, err error) {
 		u, err = tx.Users().Get(ctx, who.UserID)
 		return err
 	})
-	return u, err
+	return u, signedOut(err)
+}
+
+// signedOut is what somebody is told whose own account was removed after their
+// credential had been checked.
+func signedOut(err error) error {
+	if fault.CodeOf(err) == "user_not_found" {
+		return unauthenticated()
+	}
+	return err
 }
 
 // Rename changes the name of the actor's own account.
@@ -300,7 +173,21 @@ func (s *Service) Rename(ctx context.Context, name string) (u store.User, err er
 		u = user.rec
 		return s.journal.Write(ctx, tx, journal.Event{Resource: "user", Action: "update_profile", ResourceID: u.ID.String(), Message: "Changed the profile."})
 	})
-	return u, err
+	return u, signedOut(err)
+}
+
+// ProvidersOf returns the sign-in providers that know each of the users, by
+// name, with one question for all of them.
+func (s *Service) ProvidersOf(ctx context.Context, users ...store.User) (out map[id.User][]string, err error) {
+	ids := make([]id.User, len(users))
+	for i, u := range users {
+		ids[i] = u.ID
+	}
+	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
+		out, err = tx.SSOIdentities().ProvidersOf(ctx, ids)
+		return err
+	})
+	return out, err
 }
 
 // CheckPassword confirms that the actor in ctx knows their own password, before
@@ -323,6 +210,13 @@ func (s *Service) CheckPassword(ctx context.Context, password secret.Text) error
 	return nil
 }
 
+// hashOf is for tokens, of 256 random bits, to which a slow hash would add
+// nothing, and for providers' names of people, which it could not protect.
+func hashOf(token secret.Text) []byte {
+	sum := sha256.Sum256([]byte(token.Reveal()))
+	return sum[:]
+}
+
 // Prune removes sessions that are over, at most limit of them.
 func (s *Service) Prune(ctx context.Context, limit int) (n int, err error) {
 	err = s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
@@ -333,9 +227,9 @@ func (s *Service) Prune(ctx context.Context, limit int) (n int, err error) {
 }
 
 // List pages through all accounts, for those who administer the installation.
-func (s *Service) List(ctx context.Context, q page.Query) (out page.Of[store.User], err error) {
+func (s *Service) List(ctx context.Context, f store.UserFilter, q page.Query) (out page.Of[store.User], err error) {
 	err = s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
-		out, err = tx.Users().List(ctx, q.Clamp())
+		out, err = tx.Users().List(ctx, f, q.Clamp())
 		return err
 	})
 	return out, err

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/kubebyon/kubebyon/adapters/keyseal"
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/core/coretest"
 	"github.com/kubebyon/kubebyon/core/identity"
@@ -34,15 +35,21 @@ type world struct {
 	*coretest.Clock
 	store  *memstore.Store
 	hasher *coretest.Hasher
+	mail   *mailbox
+	policy *policy
 	log    *coretest.Log
 	deps   identity.Deps
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{Clock: coretest.NewClock(), store: memstore.New(), hasher: &coretest.Hasher{Current: "v2"}, log: &coretest.Log{}}
+	w := &world{
+		Clock: coretest.NewClock(), store: memstore.New(), hasher: &coretest.Hasher{Current: "v2"}, log: &coretest.Log{},
+		mail: new(mailbox), policy: &policy{open: true},
+	}
 	w.deps = identity.Deps{
-		Store: w.store, Passwords: w.hasher, Log: w.log.Logger(), Now: w.Now, Random: coretest.Random(), Secret: coretest.Secret(),
+		Store: w.store, Passwords: w.hasher, Seal: keyseal.New([32]byte{1}), Mail: w.mail, Policy: w.policy,
+		Log: w.log.Logger(), Now: w.Now, Random: coretest.Random(), Secret: coretest.Secret(),
 	}
 	w.Service = w.over(t, w.store)
 	return w
@@ -128,6 +135,8 @@ func TestAServiceIsNotMadeWithoutWhatItNeeds(t *testing.T) {
 		"Store": func(d *identity.Deps) { d.Store = nil }, "Passwords": func(d *identity.Deps) { d.Passwords = nil },
 		"Log": func(d *identity.Deps) { d.Log = nil }, "Now": func(d *identity.Deps) { d.Now = nil },
 		"Random": func(d *identity.Deps) { d.Random = nil }, "Secret": func(d *identity.Deps) { d.Secret = nil },
+		"Seal": func(d *identity.Deps) { d.Seal = nil }, "Mail": func(d *identity.Deps) { d.Mail = nil },
+		"Policy": func(d *identity.Deps) { d.Policy = nil },
 	} {
 		d := full
 		drop(&d)
@@ -584,12 +593,13 @@ func TestAccountsAreMadeWholeOrNotAtAll(t *testing.T) {
 	w := newWorld(t)
 	before := coretest.Dump(w.store)
 	for name, n := range map[string]identity.NewAccount{
-		"no role":        {Email: address, Password: secret.New(password)},
-		"unknown role":   {Email: address, Role: "root", Password: secret.New(password)},
-		"no password":    {Email: address, Role: actor.User},
-		"short password": {Email: address, Role: actor.User, Password: secret.New("1234567")},
-		"long password":  {Email: address, Role: actor.User, Password: secret.New(strings.Repeat("x", 129))},
-		"name":           {Email: address, Role: actor.User, Password: secret.New(password), Name: "a\x00"},
+		"no role":         {Email: address, Password: secret.New(password)},
+		"unknown role":    {Email: address, Role: "root", Password: secret.New(password)},
+		"no password":     {Email: address, Role: actor.User},
+		"short password":  {Email: address, Role: actor.User, Password: secret.New("1234567")},
+		"common password": {Email: address, Role: actor.User, Password: secret.New("12345678")},
+		"long password":   {Email: address, Role: actor.User, Password: secret.New(strings.Repeat("x", 129))},
+		"name":            {Email: address, Role: actor.User, Password: secret.New(password), Name: "a\x00"},
 	} {
 		if _, err := w.Create(t.Context(), n); fault.KindOf(err) != fault.Invalid || strings.Contains(err.Error(), "1234567") {
 			t.Errorf("%s: %v", name, err)
@@ -598,7 +608,7 @@ func TestAccountsAreMadeWholeOrNotAtAll(t *testing.T) {
 	if coretest.Dump(w.store) != before {
 		t.Error("a refusal changed the store")
 	}
-	for i, p := range []string{"12345678", strings.Repeat("é", 128), "  spaces count  "} {
+	for i, p := range []string{"83746512", strings.Repeat("é", 128), "  spaces count  "} {
 		u, err := w.Create(t.Context(), identity.NewAccount{Email: fmt.Sprintf("u%d@example.org", i), Role: actor.Operator, Password: secret.New(p)})
 		if err != nil || u.Name != fmt.Sprint("u", i) || u.Role != "operator" || u.Status != "active" {
 			t.Errorf("%q: %+v, %v", p, u, err)
@@ -629,7 +639,7 @@ func TestTheFirstAdminIsMadeOnceHoweverManyTry(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	all, err := w.List(t.Context(), page.Query{})
+	all, err := w.List(t.Context(), store.UserFilter{}, page.Query{})
 	if made != 1 || err != nil || len(all.Items) != 1 || all.Items[0].Role != "admin" {
 		t.Errorf("%d made, %d there, %v", made, len(all.Items), err)
 	}

@@ -34,8 +34,8 @@ func (u User) Record() store.User { return u.rec }
 func newUser(i id.User, email, name string, role actor.Role, now time.Time) (User, error) {
 	var c fault.Check
 	address, ok := normalAddress(email)
-	c.That(ok, "body.email", "must be an e-mail address of at most 254 characters")
-	c.That(role.Known(), "body.role", "must be admin, operator or user")
+	c.That(ok, "body.email", addressRule)
+	c.That(role.Known(), "body.role", roleRule)
 	if name == "" {
 		name, _, _ = strings.Cut(address, "@")
 	}
@@ -68,6 +68,11 @@ func checkName(c *fault.Check, name string) string {
 	return name
 }
 
+const (
+	addressRule = "must be an e-mail address of at most 254 characters"
+	roleRule    = "must be admin, operator or user"
+)
+
 // normalAddress returns the one spelling under which an address is kept.
 func normalAddress(email string) (string, bool) {
 	if !utf8.ValidString(email) { // lowering would mend it into another address
@@ -86,9 +91,12 @@ const (
 	maxPassword = 128
 )
 
-func checkPassword(location string, p secret.Text) error {
+// checkChosenPassword refuses everybody's first ideas, and those about the
+// account that it is for: its address, and its owner's name.
+func checkChosenPassword(c *fault.Check, location string, p secret.Text, about ...string) {
 	n := utf8.RuneCountInString(p.Reveal())
-	var c fault.Check
 	c.That(n >= minPassword && n <= maxPassword, location, "must be %d to %d characters", minPassword, maxPassword)
-	return c.Err()
+	c.That(!isCommon(p.Reveal()), location, "must not be one of the most common passwords")
+	c.That(n < minPassword || besidesNames(p.Reveal(), about...) >= minPassword, location,
+		"must have %d characters besides words that name this service or the account", minPassword)
 }

@@ -38,6 +38,8 @@ const (
 	BySession   Method = "session"
 	ByAPIKey    Method = "api_key"
 	ByPassword  Method = "password"
+	ByCode      Method = "email_code" // one that was mailed
+	BySSO       Method = "sso"        // the word of a sign-in provider
 	ByJoinToken Method = "join_token"
 	ByProcess   Method = "process"
 )

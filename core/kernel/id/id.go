@@ -31,6 +31,8 @@ type (
 	NodeEventKind struct{}
 	AuditKind     struct{}
 	MessageKind   struct{}
+	SignInKind    struct{}
+	DeliveryKind  struct{}
 )
 
 func (UserKind) prefix() string      { return "usr" }
@@ -44,6 +46,8 @@ func (NodeKind) prefix() string      { return "node" }
 func (NodeEventKind) prefix() string { return "nevt" }
 func (AuditKind) prefix() string     { return "aud" }
 func (MessageKind) prefix() string   { return "msg" }
+func (SignInKind) prefix() string    { return "lgn" }
+func (DeliveryKind) prefix() string  { return "ntf" }
 
 // A Cluster and a Token do not compile together.
 type (
@@ -58,6 +62,8 @@ type (
 	NodeEvent = ID[NodeEventKind]
 	Audit     = ID[AuditKind]
 	Message   = ID[MessageKind]
+	SignIn    = ID[SignInKind]
+	Delivery  = ID[DeliveryKind]
 )
 
 // ID is comparable and sorts by age. The zero ID identifies nothing.

@@ -31,7 +31,8 @@ func TestEveryKindReadsBackWhatItWroteAndNothingElse(t *testing.T) {
 		"op": id.New[id.OperationKind](now, random()).String(), "job": id.New[id.JobKind](now, random()).String(),
 		"tok": id.New[id.TokenKind](now, random()).String(), "node": id.New[id.NodeKind](now, random()).String(),
 		"nevt": id.New[id.NodeEventKind](now, random()).String(), "aud": id.New[id.AuditKind](now, random()).String(),
-		"msg": id.New[id.MessageKind](now, random()).String(),
+		"msg": id.New[id.MessageKind](now, random()).String(), "lgn": id.New[id.SignInKind](now, random()).String(),
+		"ntf": id.New[id.DeliveryKind](now, random()).String(),
 	}
 	for prefix, text := range written {
 		if !strings.HasPrefix(text, prefix+"_") || len(text) != len(prefix)+1+26 {
