@@ -96,11 +96,16 @@ func (s *Service) Create(ctx context.Context, r Request) (store.Cluster, error) 
 }
 
 func (s *Service) checkQuota(ctx context.Context, tx store.Tx, who actor.Actor) error {
+	if err := turn.Take(ctx, tx, turn.Owner(who.UserID), s.deps.Now()); err != nil {
+		return err
+	}
+	if _, err := tx.Users().Get(ctx, who.UserID); errors.Is(err, fault.NotFound) {
+		return fault.Unauthenticated.New("unauthenticated", "Sign in first.") // the account was removed meanwhile
+	} else if err != nil {
+		return err
+	}
 	if who.Role == actor.Admin {
 		return nil
-	}
-	if err := turn.Take(ctx, tx, "quota/"+who.UserID.String(), s.deps.Now()); err != nil {
-		return err
 	}
 	counts, err := tx.Clusters().CountByStatus(ctx, store.OwnedBy(who.UserID))
 	if err != nil {

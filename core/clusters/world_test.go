@@ -37,7 +37,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{Clock: coretest.NewClock(), store: memstore.New(), planes: &coretest.Planes{}, me: coretest.NewUser()}
+	w := &world{Clock: coretest.NewClock(), store: memstore.New(), planes: &coretest.Planes{}}
+	w.me = coretest.NewAccount(t.Context(), w.store, actor.User)
 	w.ctx = coretest.As(t.Context(), w.me, actor.User)
 	w.deps = clusters.Deps{
 		Store: w.store, Seal: keyseal.New([32]byte{}), Provisioner: w.planes, Catalog: w.planes, Now: w.Now, Random: coretest.Random(),

@@ -18,6 +18,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/ports/store"
 )
 
 // Start is when tests begin.
@@ -67,6 +68,20 @@ func NewUser() id.User {
 	var b [10]byte
 	_, _ = rand.Read(b[:])
 	return id.New[id.UserKind](Start, b)
+}
+
+// NewAccount makes an account in a store and returns its id.
+func NewAccount(ctx context.Context, s store.Store, r actor.Role) id.User {
+	u := NewUser()
+	err := s.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		return tx.Users().Insert(ctx, store.User{
+			ID: u, Email: u.String() + "@example.org", Name: "Somebody", Role: string(r), Status: "active", CreatedAt: Start, UpdatedAt: Start,
+		})
+	})
+	if err != nil {
+		panic(err)
+	}
+	return u
 }
 
 // As returns ctx speaking for a signed-in account.

@@ -48,6 +48,9 @@ type Deps struct {
 	// Observe is told of every attempt that begins, and what it returns of how it
 	// ended; the attempt is made in the context that it returns. Nil: nobody is.
 	Observe func(ctx context.Context, job store.Job) (context.Context, func(Outcome))
+	// Changed is called in the transaction that writes what has become of a
+	// cluster. Nil: nobody is told.
+	Changed func(ctx context.Context, tx store.Tx, before, after store.Cluster) error
 }
 
 // Outcome is how an attempt ended, in a word.
@@ -71,6 +74,7 @@ type Worker struct {
 	deps    Deps
 	journal journal.Journal
 	orders  chan order // taken by hands that have nothing to do
+	spare   chan order // likewise, if there is nothing in orders
 }
 
 // New refuses missing dependencies, so that wiring mistakes fail at start.
@@ -79,7 +83,7 @@ func New(d Deps) (*Worker, error) {
 		d.Name == "" || d.Concurrency <= 0 || d.Lease <= 0 || d.MaxAttempts <= 0 || d.Deadline <= 0 {
 		return nil, errors.New("reconcile: every field of Deps must be set")
 	}
-	return &Worker{deps: d, journal: journal.Journal{Now: d.Clock.Now, Random: d.Random}, orders: make(chan order)}, nil
+	return &Worker{deps: d, journal: journal.Journal{Now: d.Clock.Now, Random: d.Random}, orders: make(chan order), spare: make(chan order)}, nil
 }
 
 // order asks a hand to take a job: that of a cluster, or the oldest of all.
@@ -94,13 +98,37 @@ type answer struct {
 	err   error
 }
 
-// give waits for a hand that is free, and for it to have taken a job.
+// give waits for a hand that is free, and for it to have taken a job of a cluster.
 func (w *Worker) give(ctx context.Context, cluster id.Cluster) (taken bool, err error) {
 	o := order{cluster, make(chan answer, 1)}
 	select {
 	case w.orders <- o:
 	case <-ctx.Done():
 		return false, ctx.Err()
+	}
+	a := <-o.answer
+	return a.taken, a.err
+}
+
+// giveAny waits for a hand that is free, and for it to have taken the oldest job of
+// all. What messages tell of goes first for a while: that job is easier to find,
+// and the oldest one's message is most likely among them, and would be for nothing.
+func (w *Worker) giveAny(ctx context.Context) (taken bool, err error) {
+	o := order{answer: make(chan answer, 1)}
+	patience := time.NewTimer(idle)
+	defer patience.Stop()
+	var orders chan<- order
+	for given := false; !given; {
+		select {
+		case w.spare <- o:
+			given = true
+		case orders <- o:
+			given = true
+		case <-patience.C:
+			orders = w.orders
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
 	}
 	a := <-o.answer
 	return a.taken, a.err
@@ -157,7 +185,7 @@ const (
 func (w *Worker) lookOut(ctx context.Context) {
 	for ctx.Err() == nil {
 		rung := w.deps.Jobs.C()
-		taken, err := w.give(ctx, id.Cluster{})
+		taken, err := w.giveAny(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
@@ -189,16 +217,35 @@ func (w *Worker) untilNext(ctx context.Context) time.Duration {
 func (w *Worker) hand(ctx context.Context, name string) {
 	w.releaseOwn(ctx, name)
 	for {
-		select {
-		case <-ctx.Done():
+		o, ok := w.next(ctx)
+		if !ok {
 			return
-		case o := <-w.orders:
-			t, taken, err := w.take(ctx, o.cluster, name)
-			o.answer <- answer{taken, err}
-			if taken {
-				w.carryOut(ctx, t)
-			}
 		}
+		t, taken, err := w.take(ctx, o.cluster, name)
+		o.answer <- answer{taken, err}
+		if taken {
+			w.carryOut(ctx, t)
+		}
+	}
+}
+
+// next returns what a hand is to do, and false when ctx has ended.
+func (w *Worker) next(ctx context.Context) (o order, ok bool) {
+	if ctx.Err() != nil {
+		return o, false
+	}
+	select {
+	case o = <-w.orders:
+		return o, true
+	default:
+	}
+	select {
+	case o = <-w.orders:
+		return o, true
+	case o = <-w.spare:
+		return o, true
+	case <-ctx.Done():
+		return o, false
 	}
 }
 
@@ -233,20 +280,41 @@ type arrival struct {
 // nevertheless: its attempts are counted, so that they come to an end.
 func (w *Worker) take(ctx context.Context, of id.Cluster, name string) (t task, taken bool, err error) {
 	err = w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		if !of.IsZero() {
+			t, taken, err = w.claimAndBegin(ctx, tx, of, name)
+			return err
+		}
 		if t, taken, err = w.claim(ctx, tx, of, name); err != nil || !taken {
 			return err
 		}
 		return w.begin(ctx, tx, &t)
 	})
-	if err == nil || !taken || errors.Is(err, fault.Unavailable) || ctx.Err() != nil {
+	if err == nil || errors.Is(err, fault.Unavailable) || ctx.Err() != nil {
 		return t, taken && err == nil, err
 	}
-	w.deps.Log.ErrorContext(ctx, "job not begun", "job", t.job.ID.String(), "err", err)
+	unbegun := err
 	err = w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
 		t, taken, err = w.claim(ctx, tx, of, name)
 		return err
 	})
+	if err == nil && taken {
+		w.deps.Log.ErrorContext(ctx, "job not begun", "job", t.job.ID.String(), "err", unbegun)
+	}
 	return t, taken && err == nil, err
+}
+
+// claimAndBegin takes a cluster's job with all that it needs, in one question.
+func (w *Worker) claimAndBegin(ctx context.Context, tx store.Tx, of id.Cluster, name string) (t task, ok bool, err error) {
+	now := w.deps.Clock.Now()
+	found, ok, err := tx.Jobs().Take(ctx, of, name, string(clusters.Running), now, now.Add(w.deps.Lease))
+	if err != nil || !ok {
+		return t, false, err
+	}
+	t = task{job: found.Job, operation: found.Operation, gone: found.Cluster == nil, begun: true}
+	if !t.gone {
+		t.cluster = clusters.Of(*found.Cluster)
+	}
+	return t, true, nil
 }
 
 func (w *Worker) claim(ctx context.Context, tx store.Tx, of id.Cluster, name string) (t task, ok bool, err error) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/journal"
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/text"
 	"github.com/kubebyon/kubebyon/ports/provision"
@@ -169,6 +170,17 @@ func (w *Worker) backoff(attempt int) time.Duration {
 // conclude writes an ending. The job comes first: who no longer holds it writes
 // nothing.
 func (w *Worker) conclude(ctx context.Context, t task, e ending) error {
+	if c, ok := w.conclusion(ctx, t, e); ok {
+		err := w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+			if err := tx.Jobs().Conclude(ctx, c, t.job.WorkerID); err != nil {
+				return err
+			}
+			return w.changed(ctx, tx, t.cluster.Record(), c.Cluster)
+		})
+		if fault.CodeOf(err) != "stale_version" {
+			return err
+		}
+	}
 	return w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
 		if err := tx.Jobs().Settle(ctx, e.job(t.job), t.job.WorkerID); err != nil {
 			return err
@@ -188,6 +200,25 @@ func (w *Worker) conclude(ctx context.Context, t task, e ending) error {
 		}
 		return w.journal.Write(ctx, tx, concluding(t.job, rec, e))
 	})
+}
+
+// conclusion is what nearly always is to be written of a job that has ended: its
+// cluster is still as it was when the job looked at it. Not so of a removal: who
+// writes the cluster's nodes locks the cluster, does not raise its version, and
+// may have written one that is not seen yet.
+func (w *Worker) conclusion(ctx context.Context, t task, e ending) (c store.Conclusion, ok bool) {
+	if !t.begun || t.gone || e.progress == clusters.Pending || t.job.Type == string(clusters.Delete) {
+		return c, false
+	}
+	rec := t.cluster.Record()
+	after, changed := t.leaves(rec, e)
+	who, err := actor.From(ctx)
+	if !changed || err != nil {
+		return c, false
+	}
+	return store.Conclusion{
+		Job: e.job(t.job), Operation: e.operation(t.operation), Cluster: after, Event: w.journal.Entry(who, concluding(t.job, rec, e)),
+	}, true
 }
 
 // say has the cluster tell people why nothing happens while its job waits for a
@@ -217,28 +248,36 @@ func (w *Worker) say(ctx context.Context, tx store.Tx, t task, e ending) error {
 	return tx.Clusters().Update(ctx, &rec)
 }
 
-// mark writes the end of a job on its cluster. Nearly always that is still as it
-// was when the job looked at it; if not, it is read again, and locked. A removal
-// locks it before anything else: who writes the cluster's nodes holds that lock,
-// does not raise the version, and may have written one that is not seen yet.
+// mark writes the end of a job on its cluster, as that is now.
 func (w *Worker) mark(ctx context.Context, tx store.Tx, t task, e ending) (store.Cluster, error) {
-	if removal := t.job.Type == string(clusters.Delete); t.begun && !t.gone && !removal {
-		rec := t.cluster.Record()
-		err := w.change(ctx, tx, t, rec, e)
-		if fault.CodeOf(err) != "stale_version" {
-			return rec, err
-		}
-	}
 	rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), t.job.ClusterID)
 	if err != nil {
 		return rec, err
 	}
-	return rec, w.change(ctx, tx, t, rec, e)
+	after, changed := t.leaves(rec, e)
+	if !changed {
+		return rec, nil
+	}
+	if after.DeletedAt != nil {
+		if _, err := tx.Nodes().DeleteOfCluster(ctx, rec.ID); err != nil {
+			return rec, err
+		}
+	}
+	if err := tx.Clusters().Update(ctx, &after); err != nil {
+		return rec, err
+	}
+	return rec, w.changed(ctx, tx, rec, after)
 }
 
-// tell has the operation say what holds: one that waits for its next attempt is
-// queued, and says why it was not done with the last; one that failed stays at
-// the stage at which it did.
+// changed tells whoever wants to know what has become of a cluster.
+func (w *Worker) changed(ctx context.Context, tx store.Tx, before, after store.Cluster) error {
+	if w.deps.Changed == nil {
+		return nil
+	}
+	return w.deps.Changed(ctx, tx, before, after)
+}
+
+// tell has the operation say what holds.
 func (w *Worker) tell(ctx context.Context, tx store.Tx, t task, e ending) error {
 	o := t.operation
 	if !t.begun {
@@ -247,6 +286,13 @@ func (w *Worker) tell(ctx context.Context, tx store.Tx, t task, e ending) error 
 			return err
 		}
 	}
+	return tx.Operations().Update(ctx, e.operation(o))
+}
+
+// operation is what the ending makes of the job's operation: one that waits for
+// its next attempt is queued, and says why it was not done with the last; one
+// that failed stays at the stage at which it did.
+func (e ending) operation(o store.Operation) store.Operation {
 	o.Status, o.ErrorMessage, o.UpdatedAt = string(e.progress), e.message, e.at
 	switch e.progress {
 	case clusters.Pending:
@@ -256,11 +302,11 @@ func (w *Worker) tell(ctx context.Context, tx store.Tx, t task, e ending) error 
 	case clusters.Failed, clusters.Running:
 		o.FinishedAt = &e.at
 	}
-	return tx.Operations().Update(ctx, o)
+	return o
 }
 
-// change makes the cluster what the end of its job says.
-func (w *Worker) change(ctx context.Context, tx store.Tx, t task, rec store.Cluster, e ending) error {
+// leaves is what the end of the job makes of its cluster, if anything.
+func (t task) leaves(rec store.Cluster, e ending) (after store.Cluster, changed bool) {
 	c := clusters.Of(rec)
 	switch {
 	case e.progress == clusters.Failed && !e.superseded && concerns(t.job, c):
@@ -269,14 +315,10 @@ func (w *Worker) change(ctx context.Context, tx store.Tx, t task, rec store.Clus
 		c.Arrive(t.arrival.generation, t.arrival.seen, e.at)
 	case e.progress == clusters.Succeeded && t.job.Type == string(clusters.Delete) && c.Status() == clusters.Deleting:
 		c.Vanish(e.at)
-		if _, err := tx.Nodes().DeleteOfCluster(ctx, rec.ID); err != nil {
-			return err
-		}
 	default:
-		return nil
+		return rec, false
 	}
-	rec = c.Record()
-	return tx.Clusters().Update(ctx, &rec)
+	return c.Record(), true
 }
 
 // concerns reports whether job is what its cluster waits for. A change that

@@ -57,8 +57,8 @@ func inWorld(t *testing.T, test func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
 			store: memstore.New(), planes: memprovision.New(memprovision.Config{}), jobs: &bell.Bell{}, log: &coretest.Log{}, random: coretest.Random(),
-			ctx: coretest.As(t.Context(), coretest.NewUser(), actor.User),
 		}
+		w.ctx = coretest.As(t.Context(), coretest.NewAccount(t.Context(), w.store, actor.User), actor.User)
 		var err error
 		w.Service, err = clusters.New(clusters.Deps{
 			Store: w.store, Seal: keyseal.New([32]byte{}), Provisioner: w.planes, Catalog: w.planes, Now: now, Random: w.random, MaxPerUser: 100,

@@ -7,8 +7,16 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
+
+// Owner names the turn of whoever adds to what a user owns, or sees to it that
+// the user owns nothing.
+func Owner(u id.User) string { return "quota/" + u.String() }
+
+// Admins is the turn of whoever changes how many administrators there are.
+const Admins = "admins"
 
 // Take waits until no other transaction has taken the turn of that name, and
 // keeps it until this one ends. Take it before reading what the turn guards.

@@ -189,8 +189,12 @@ func (s *session) change(ctx context.Context, edit func(*clusters.Cluster) bool)
 			if !edit(&c) {
 				return nil
 			}
+			before := rec
 			rec = c.Record()
-			return tx.Clusters().Update(ctx, &rec)
+			if err := tx.Clusters().Update(ctx, &rec); err != nil || s.deps.Changed == nil {
+				return err
+			}
+			return s.deps.Changed(ctx, tx, before, rec)
 		})
 	}
 	if errors.Is(err, fault.NotFound) {

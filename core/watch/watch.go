@@ -34,6 +34,9 @@ type Deps struct {
 	Name     string     // of this process; no other living one has it
 	Most     int        // clusters that this process follows at once
 	Observe  Observer
+	// Changed is called in the transaction that writes what has become of a
+	// cluster. Nil: nobody is told.
+	Changed func(ctx context.Context, tx store.Tx, before, after store.Cluster) error
 }
 
 // Observer is told what goes on, in words and numbers only. What is nil is not
