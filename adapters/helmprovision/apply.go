@@ -406,8 +406,10 @@ func (a *attempt) removeCulprits(ctx context.Context) error {
 func (a *attempt) settle(ctx context.Context) error {
 	late, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	changed, leave := a.p.news.of(a.want.ID.String())
+	defer leave()
 	for {
-		rung := a.p.changed.C()
+		rung := changed.C()
 		s := a.p.window.scene(a.want.ID)
 		if s.namespace != nil && s.note(noteHash) == a.note(noteHash) && s.note(noteWant) == a.note(noteWant) && s.note(noteTried) == a.note(noteTried) {
 			return nil
@@ -423,9 +425,9 @@ func wantOf(n *corev1.Namespace) (w provision.Want, err error) {
 	return w, err
 }
 
-// finish goes on with an Apply that waited for the address of a load balancer,
+// resume goes on with an Apply that waited for the address of a load balancer,
 // unless the namespace has gone or changed since it was seen as n.
-func (p *Provisioner) finish(ctx context.Context, n *corev1.Namespace) {
+func (p *Provisioner) resume(ctx context.Context, n *corev1.Namespace) {
 	want, err := wantOf(n)
 	if err == nil && want.ID != (id.Cluster{}) && want.Name == n.Name {
 		err = p.bring(ctx, want, n)
@@ -434,7 +436,7 @@ func (p *Provisioner) finish(ctx context.Context, n *corev1.Namespace) {
 		return
 	}
 	if f, ok := errors.AsType[*fault.Error](err); ok && !errors.Is(err, provision.ErrAway) && f.Code != busy().Code {
-		p.recall.keep(finishKey(n), f.Msg)
+		p.recall.keep(resumeKey(n), f.Msg)
 	}
 	if err != nil && ctx.Err() == nil {
 		p.config.Log.WarnContext(ctx, "chart not installed after the load balancer had its address; trying again", "namespace", n.Name, "err", err)

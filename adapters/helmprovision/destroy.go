@@ -139,8 +139,10 @@ const podPatience = 20 * time.Second
 func (p *Provisioner) awaitNoPods(ctx context.Context, n corev1.Namespace) {
 	ctx, cancel := context.WithTimeout(ctx, podPatience)
 	defer cancel()
+	changed, leave := p.news.of(n.Labels[labelCluster])
+	defer leave()
 	for {
-		rung := p.changed.C()
+		rung := changed.C()
 		pods, err := p.window.kinds["pods"].GetIndexer().ByIndex(byNamespace, n.Name)
 		if err != nil || len(pods) == 0 || !bell.Wait(ctx, rung, time.Second) {
 			return
@@ -150,8 +152,10 @@ func (p *Provisioner) awaitNoPods(ctx context.Context, n corev1.Namespace) {
 
 // awaitGone waits until the host has removed the namespace.
 func (p *Provisioner) awaitGone(ctx context.Context, n corev1.Namespace) error {
+	changed, leave := p.news.of(n.Labels[labelCluster])
+	defer leave()
 	for {
-		rung := p.changed.C()
+		rung := changed.C()
 		now, err := p.host.client.CoreV1().Namespaces().Get(ctx, n.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) || err == nil && now.UID != n.UID {
 			return nil
@@ -166,15 +170,17 @@ func (p *Provisioner) awaitGone(ctx context.Context, n corev1.Namespace) error {
 }
 
 // pause waits for a change that this process sees, or for a while. Between two
-// looks at least a moment passes: others' changes ring as well.
+// looks at least a moment passes: much changes while a control plane goes.
 func (p *Provisioner) pause(ctx context.Context, rung <-chan struct{}) bool {
 	return bell.Wait(ctx, rung, time.Second) && bell.Wait(ctx, nil, 50*time.Millisecond)
 }
 
 // awaitUnseen waits until this process has seen that the cluster is gone.
 func (p *Provisioner) awaitUnseen(ctx context.Context, cluster id.Cluster) error {
+	changed, leave := p.news.of(cluster.String())
+	defer leave()
 	for {
-		rung := p.changed.C()
+		rung := changed.C()
 		n := p.window.namespaceOf(cluster)
 		if n == nil || n.DeletionTimestamp == nil && n.Annotations[noteCondemned] == "" { // none, or another
 			return nil

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -88,5 +90,32 @@ func TestAHostThatIsNotTrustedIsNotAway(t *testing.T) {
 	refused(t, err, fault.Unavailable, "host_untrusted", "sign of life")
 	if errors.Is(err, provision.ErrAway) {
 		t.Error("it is away")
+	}
+}
+
+// TestAWatchStopsWithoutItsHost at once, however long nobody has answered.
+func TestAWatchStopsWithoutItsHost(t *testing.T) {
+	t.Parallel()
+	away := httptest.NewServer(http.NotFoundHandler())
+	away.Close()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf("{clusters: [{name: a, cluster: {server: %q}}], contexts: [{name: a, context: {cluster: a}}], current-context: a}", away.URL)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h, err := openHost(path, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.close()
+	w := newWindow(h, "", nil, time.Now)
+	if err := w.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second) // pauses grow: the next is 1.6 s at least
+	began := time.Now()
+	w.close()
+	if took := time.Since(began); took > 500*time.Millisecond {
+		t.Errorf("it took %v", took)
 	}
 }

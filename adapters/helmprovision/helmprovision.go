@@ -39,7 +39,7 @@ type Provisioner struct {
 	names      *locks
 	recall     *recall
 	leaseTime  time.Duration
-	changed    bell.Bell // rung whenever an observation may have changed
+	news       *news
 
 	mu     sync.Mutex
 	host   *host
@@ -58,7 +58,7 @@ func New(c Config) (*Provisioner, error) {
 		return nil, err
 	}
 	return &Provisioner{
-		config: c, shelf: newShelf(c), operations: make(chan struct{}, c.MaxOperations), names: newLocks(), recall: newRecall(c.Now), leaseTime: normalLease,
+		config: c, shelf: newShelf(c), operations: make(chan struct{}, c.MaxOperations), names: newLocks(), news: newNews(), recall: newRecall(c.Now), leaseTime: normalLease,
 	}, nil
 }
 
@@ -76,7 +76,7 @@ func (p *Provisioner) Start(ctx context.Context) error {
 	}
 	p.host, p.self = h, selfName()
 	p.life, p.end = context.WithCancel(context.WithoutCancel(ctx))
-	p.window = newWindow(h, p.config.selector(), &p.changed, p.config.Now)
+	p.window = newWindow(h, p.config.selector(), p.news, p.config.Now)
 	return p.window.open(p.life)
 }
 
@@ -197,8 +197,10 @@ func (p *Provisioner) Await(ctx context.Context, cluster id.Cluster, seen provis
 	if err := p.alive(); err != nil {
 		return provision.Observed{}, err
 	}
+	changed, leave := p.news.of(cluster.String())
+	defer leave()
 	for {
-		rung := p.changed.C()
+		rung := changed.C()
 		if p.window.clear() == nil {
 			if now := p.look(cluster).Observed; now != seen {
 				return now, ctx.Err()
@@ -213,8 +215,8 @@ func (p *Provisioner) Await(ctx context.Context, cluster id.Cluster, seen provis
 // look judges what is seen, and goes on with what waits for it.
 func (p *Provisioner) look(cluster id.Cluster) verdict {
 	s, v := p.see(cluster)
-	if v.Finish && !p.config.LookOnly {
-		p.findOut("finish/"+s.namespace.Name, func(ctx context.Context) { p.finish(ctx, s.namespace) })
+	if v.Resume && !p.config.LookOnly {
+		p.findOut(cluster, "resume/"+s.namespace.Name, func(ctx context.Context) { p.resume(ctx, s.namespace) })
 	}
 	return v
 }
@@ -234,9 +236,9 @@ func (p *Provisioner) see(cluster id.Cluster) (scene, verdict) {
 	case v.Probe:
 		v = p.published(cluster, s, v)
 	case v.Logs != nil:
-		p.findOut("logs/"+string(v.Logs.UID), func(ctx context.Context) { p.readLogs(ctx, v.Logs) })
+		p.findOut(cluster, "logs/"+string(v.Logs.UID), func(ctx context.Context) { p.readLogs(ctx, v.Logs) })
 	case v.Events:
-		p.findOut("events/"+s.namespace.Name, func(ctx context.Context) { p.readEvents(ctx, s.namespace.Name) })
+		p.findOut(cluster, "events/"+s.namespace.Name, func(ctx context.Context) { p.readEvents(ctx, s.namespace.Name) })
 	}
 	return s, v
 }
@@ -245,24 +247,18 @@ func (p *Provisioner) see(cluster id.Cluster) (scene, verdict) {
 // published. One that is not public is asked by nobody but its own host.
 func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict {
 	if want, err := wantOf(s.namespace); err == nil && !want.Public {
-		return p.pin(s, v)
-	}
-	k, err := parseKubeconfig(s.secret)
-	if err != nil {
-		return v
+		return p.pin(cluster, s, v)
 	}
 	about := v.Endpoint + " " + v.CA + " " + v.Incarnation
 	ok, waited := p.recall.probed(cluster, about)
 	if ok {
-		return p.pin(s, v)
+		return p.pin(cluster, s, v)
 	}
 	endpoint := v.Endpoint
-	p.findOut("probe/"+cluster.String(), func(ctx context.Context) {
-		if p.recall.note(cluster, about, p.config.answers(ctx, endpoint, k.ca)) {
-			p.changed.Ring()
-			return
+	p.findOut(cluster, "probe/"+cluster.String(), func(ctx context.Context) {
+		if !p.recall.note(cluster, about, p.config.answers(ctx, endpoint, s.key.ca)) {
+			bell.Wait(ctx, nil, time.Second) // before it is asked again
 		}
-		bell.Wait(ctx, nil, time.Second) // before it is asked again
 	})
 	if waited < p.config.PublishTimeout {
 		return pending(provision.WaitingControlPlane)
@@ -273,13 +269,13 @@ func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict 
 // pin writes down which certificate authority and volumes a control plane had when
 // it was ready first: one with others has lost what was in it. For a process that may
 // write it is not ready before that, so that no job ends with this undone.
-func (p *Provisioner) pin(s scene, v verdict) verdict {
+func (p *Provisioner) pin(cluster id.Cluster, s scene, v verdict) verdict {
 	_, counted := s.namespace.Annotations[noteVolumes]
 	isPinned := s.note(noteExisted) != ""
 	if isPinned && counted || p.config.LookOnly {
 		return v
 	}
-	p.findOut("pin/"+s.namespace.Name, func(ctx context.Context) {
+	p.findOut(cluster, "pin/"+s.namespace.Name, func(ctx context.Context) {
 		volumes, err := p.volumes(ctx, s.namespace.Name)
 		if err == nil {
 			_, err = p.annotate(ctx, s.namespace.Name, map[string]any{noteExisted: v.CA, noteVolumes: strings.Join(volumes, ",")})
@@ -298,13 +294,14 @@ func (p *Provisioner) pin(s scene, v verdict) verdict {
 // Questions that may be under way at once.
 const maxQuestions = 64
 
-// findOut answers a question in the background, unless that is under way.
-func (p *Provisioner) findOut(question string, f func(ctx context.Context)) {
+// findOut answers a question about a cluster in the background, unless that is
+// under way.
+func (p *Provisioner) findOut(cluster id.Cluster, question string, f func(ctx context.Context)) {
 	if !p.recall.begin(question) {
 		return
 	}
 	spawned := p.spawn(func(ctx context.Context) {
-		defer p.changed.Ring()
+		defer p.news.ring(cluster.String())
 		defer p.recall.done(question)
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
@@ -336,7 +333,7 @@ func (p *Provisioner) readLogs(ctx context.Context, pod *corev1.Pod) {
 
 // Kubeconfig implements provision.Provisioner.
 func (p *Provisioner) Kubeconfig(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
-	s, k, err := p.open(ctx, cluster)
+	s, err := p.open(ctx, cluster)
 	if err != nil {
 		return secret.Text{}, err
 	}
@@ -344,33 +341,32 @@ func (p *Provisioner) Kubeconfig(ctx context.Context, cluster id.Cluster) (secre
 	if at == "" || s.isInstalled() && p.look(cluster).Phase == provision.Failed {
 		return secret.Text{}, notReady()
 	}
-	return kubeconfigFor(k, "https://"+at, "")
+	return kubeconfigFor(s.key, "https://"+at, "")
 }
 
 // open reads a control plane's own kubeconfig, unless it is that of another
 // control plane than the one that was ready first.
-func (p *Provisioner) open(ctx context.Context, cluster id.Cluster) (s scene, k key, err error) {
+func (p *Provisioner) open(ctx context.Context, cluster id.Cluster) (s scene, err error) {
 	if err := errors.Join(ctx.Err(), p.alive()); err != nil {
-		return s, k, err
+		return s, err
 	}
 	if err := p.window.await(ctx, patience); err != nil {
-		return s, k, err
+		return s, err
 	}
 	s = p.window.scene(cluster)
 	switch {
 	case s.namespace == nil:
-		return s, k, fault.NotFound.New("control_plane_not_found", "There is no such control plane.")
+		return s, fault.NotFound.New("control_plane_not_found", "There is no such control plane.")
 	case s.secret == nil || s.namespace.DeletionTimestamp != nil || s.note(noteCondemned) != "":
-		return s, k, notReady()
+		return s, notReady()
 	}
-	k, err = parseKubeconfig(s.secret)
-	if err != nil {
-		return s, k, notReady().Because(err)
+	if s.unusable != nil {
+		return s, notReady().Because(s.unusable)
 	}
-	if known := s.note(noteExisted); known != "" && known != fingerprint(k.ca) {
-		return s, k, notReady()
+	if known := s.note(noteExisted); known != "" && known != fingerprint(s.key.ca) {
+		return s, notReady()
 	}
-	return s, k, nil
+	return s, nil
 }
 
 func notReady() *fault.Error {
@@ -389,19 +385,19 @@ func kubeconfigFor(k key, server, certified string) (secret.Text, error) {
 // Service; from outside it is a node's own address, or the load balancer's. Where
 // there is neither it fails: the published endpoint may be anybody's.
 func (p *Provisioner) Inside(ctx context.Context, cluster id.Cluster) (secret.Text, error) {
-	s, k, err := p.open(ctx, cluster)
+	s, err := p.open(ctx, cluster)
 	if err != nil {
 		return secret.Text{}, err
 	}
 	name := s.namespace.Name + "." + s.namespace.Name + ".svc"
 	if p.config.KubeconfigPath == "" {
-		return kubeconfigFor(k, "https://"+name, "")
+		return kubeconfigFor(s.key, "https://"+name, "")
 	}
 	at, err := p.nearest(ctx, s)
 	if err != nil {
 		return secret.Text{}, err
 	}
-	return kubeconfigFor(k, "https://"+at, name)
+	return kubeconfigFor(s.key, "https://"+at, name)
 }
 
 // readEvents finds out why the host cluster makes no pods.

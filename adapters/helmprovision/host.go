@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/client-go/util/flowcontrol"
 )
 
@@ -44,7 +45,9 @@ func openHost(kubeconfig string, timeout time.Duration) (*host, error) {
 	config.WarningHandler = rest.NoWarnings{}
 	config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(requestsPerSecond, requestsAtOnce)
 	h := &host{}
-	if h.watching, err = h.clientFor(rest.CopyConfig(config)); err != nil {
+	watching := rest.CopyConfig(config)
+	watching.Wrap(func(next http.RoundTripper) http.RoundTripper { return patient{next} })
+	if h.watching, err = h.clientFor(watching); err != nil {
 		return nil, err
 	}
 	config.Timeout = timeout
@@ -65,6 +68,22 @@ func (h *host) clientFor(config *rest.Config) (kubernetes.Interface, error) {
 	h.https = append(h.https, https)
 	return kubernetes.NewForConfigAndClient(config, https)
 }
+
+// patient takes from a refused connection what client-go would know it by: its
+// reflectors sleep up to half a minute after one, and see no context meanwhile,
+// so that a process without its host would take as long to stop.
+type patient struct{ next http.RoundTripper }
+
+func (p patient) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := p.next.RoundTrip(r)
+	if utilnet.IsConnectionRefused(err) {
+		err = errors.New(err.Error())
+	}
+	return answer, err
+}
+
+// WrappedRoundTripper is how idle connections are found.
+func (p patient) WrappedRoundTripper() http.RoundTripper { return p.next }
 
 // close gives up the connections that are idle.
 func (h *host) close() {
@@ -88,6 +107,9 @@ func loadKubeconfig(path string) (*rest.Config, error) {
 	config, err := clientcmd.RESTConfigFromKubeConfig(text)
 	if err != nil { // the library's error may quote what it did not understand
 		return nil, fmt.Errorf("%s is no kubeconfig that kubectl would understand", path)
+	}
+	if _, _, err := rest.DefaultServerUrlFor(config); err != nil { // it quotes the address, in which there may be a password
+		return nil, fmt.Errorf("%s is no kubeconfig that kubectl would understand: its server must be like https://host:6443", path)
 	}
 	return config, nil
 }
@@ -115,7 +137,7 @@ func (g lender) ToDiscoveryClient() (discovery.CachedDiscoveryInterface, error) 
 func (g lender) ToRESTMapper() (meta.RESTMapper, error) { return g.host.mapper, nil }
 
 func (g lender) ToRawKubeConfigLoader() clientcmd.ClientConfig {
-	return clientcmd.NewDefaultClientConfig(*emptyKubeconfig(), &clientcmd.ConfigOverrides{Context: contextIn(g.namespace)})
+	return clientcmd.NewDefaultClientConfig(*api.NewConfig(), &clientcmd.ConfigOverrides{Context: api.Context{Namespace: g.namespace}})
 }
 
 // answers asks the host cluster for a sign of life.

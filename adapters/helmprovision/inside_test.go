@@ -1,9 +1,7 @@
 package helmprovision
 
 import (
-	"encoding/json"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -13,31 +11,6 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/ports/provision"
 )
-
-// sighted waits until a process sees a cluster as it should be.
-func sighted(t *testing.T, p *Provisioner, w provision.Want, what string, good func(scene) bool) {
-	t.Helper()
-	for range 600 {
-		if good(p.window.scene(w.ID)) {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("it does not see %s", what)
-}
-
-// mark writes a note on the namespace, and waits until a process sees it.
-func mark(t *testing.T, b *hostBox, p *Provisioner, w provision.Want, note, value string) {
-	t.Helper()
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{note: value}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.client(t).CoreV1().Namespaces().Patch(t.Context(), w.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	sighted(t, p, w, note, func(s scene) bool { return s.note(note) == value })
-}
 
 // TestTheWaysInFollowWhatIsInstalled, not what is only wanted yet, nor what took
 // the place of what was there.
@@ -70,24 +43,24 @@ func TestTheWaysInFollowWhatIsInstalled(t *testing.T) {
 		if err := a.write(t.Context(), on.hash, on.endpoint); err != nil {
 			t.Fatal(err)
 		}
-		sighted(t, q, w, "the change", func(s scene) bool { return s.note(noteTried) == a.note(noteTried) })
+		sees(t, q, w, "the change", func(s scene) bool { return s.note(noteTried) == a.note(noteTried) })
 		if after, err := q.Kubeconfig(t.Context(), w.ID); err != nil || !after.Equal(before) {
 			t.Errorf("with %+v wanted, what is installed is not published where it was: %v", on, err)
 		}
 		speaks(t, q.Kubeconfig, w.ID)
 		speaks(t, q.Inside, w.ID)
 	}
-	mark(t, b, q, w, noteEndpoint, installed.note(noteEndpoint))
-	mark(t, b, q, w, noteHash, installed.note(noteHash))
+	mark(t, b, q, w, notes{noteEndpoint: installed.note(noteEndpoint)})
+	mark(t, b, q, w, notes{noteHash: installed.note(noteHash)})
 	until(t, q, w.ID, provision.Ready)
 
 	// Another control plane under the old name is no way into the old one.
-	mark(t, b, q, w, noteExisted, "another")
+	mark(t, b, q, w, notes{noteExisted: "another"})
 	_, published := q.Kubeconfig(t.Context(), w.ID)
 	_, inside := q.Inside(t.Context(), w.ID)
 	refused(t, published, fault.Unavailable, "control_plane_not_ready", "not ready")
 	refused(t, inside, fault.Unavailable, "control_plane_not_ready", "not ready")
-	mark(t, b, q, w, noteExisted, installed.note(noteExisted))
+	mark(t, b, q, w, notes{noteExisted: installed.note(noteExisted)})
 
 	// Where there is no way of the platform's own, the users' is not taken.
 	c = b.config(t)
@@ -102,7 +75,7 @@ func TestTheWaysInFollowWhatIsInstalled(t *testing.T) {
 	if _, err := client.CoreV1().Services(w.Name).Patch(t.Context(), w.Name, types.MergePatchType, []byte(`{"spec":{"type":"ClusterIP"}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	sighted(t, q, w, "the Service", func(s scene) bool { return s.service != nil && s.service.Spec.Type == corev1.ServiceTypeClusterIP })
+	sees(t, q, w, "the Service", func(s scene) bool { return s.service != nil && s.service.Spec.Type == corev1.ServiceTypeClusterIP })
 	_, inside = q.Inside(t.Context(), w.ID)
 	refused(t, inside, fault.Unavailable, "control_plane_out_of_reach", "no way of its own")
 }

@@ -21,7 +21,7 @@ type verdict struct {
 	Probe    bool        // it runs: does it answer where it is published?
 	Logs     *corev1.Pod // a container of it has ended: what did it say?
 	Events   bool        // there is no pod: why not?
-	Finish   bool        // the load balancer has its address: go on
+	Resume   bool        // the load balancer has its address: go on
 	Culprits []string    // UIDs of what has failed: another attempt takes others
 	CA       string      // a digest of the certificate authority
 }
@@ -80,7 +80,7 @@ func (c Config) judgeBalancer(s scene, m memo) verdict {
 		if why := m.unfinished(s.namespace); why != "" {
 			v = failed(why)
 		}
-		v.Finish = true
+		v.Resume = true
 		return v
 	}
 	if m.since("balancer/"+string(s.namespace.UID)+"/"+s.note(noteTried)) >= c.PublishTimeout {
@@ -255,15 +255,14 @@ func (c Config) judgeSecret(s scene) verdict {
 	if s.secret == nil || slices.Contains(given, string(s.secret.UID)) {
 		return pending(provision.ExportingKubeconfig)
 	}
-	key, err := parseKubeconfig(s.secret)
-	if err != nil {
-		v := failed(fmt.Sprintf("The Secret %s of the control plane holds no kubeconfig that can be used: %s.", s.secret.Name, err), string(s.secret.UID))
+	if s.unusable != nil {
+		v := failed(fmt.Sprintf("The Secret %s of the control plane holds no kubeconfig that can be used: %s.", s.secret.Name, s.unusable), string(s.secret.UID))
 		for _, pod := range s.pods {
 			v.Culprits = append(v.Culprits, string(pod.UID))
 		}
 		return v
 	}
-	ca := fingerprint(key.ca)
+	ca := fingerprint(s.key.ca)
 	if known := s.note(noteExisted); known != "" && known != ca {
 		return failed("The control plane has another certificate authority than before: what was in it is lost. Delete the cluster.")
 	}

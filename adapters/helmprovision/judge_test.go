@@ -56,6 +56,14 @@ func running(t testing.TB) scene {
 	}
 }
 
+// opened is s with what its Secret holds.
+func opened(s scene) scene {
+	if s.secret != nil {
+		s.key, s.unusable = parseKubeconfig(s.secret)
+	}
+	return s
+}
+
 func authority(t testing.TB) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -167,15 +175,20 @@ func TestEachStateIsOneThatPeopleCanActOn(t *testing.T) {
 		"a secret without CA": {func(s *scene) {
 			s.secret.Data["config"] = []byte(strings.ReplaceAll(string(s.secret.Data["config"]), "certificate-authority-data", "x"))
 		}, remembers{}, provision.Failed, "", "vc-demo"},
+		"a secret that runs a program": {func(s *scene) {
+			s.secret.Data["config"] = []byte(strings.ReplaceAll(string(s.secret.Data["config"]), "token: hunter2", "token: hunter2\n    exec: {apiVersion: client.authentication.k8s.io/v1, command: sh, interactiveMode: Never}"))
+		}, remembers{}, provision.Failed, "", "run a program"},
+		"a secret that reads a file": {func(s *scene) {
+			s.secret.Data["config"] = []byte(strings.ReplaceAll(string(s.secret.Data["config"]), "token: hunter2", "tokenFile: /etc/hostname"))
+		}, remembers{}, provision.Failed, "", "read a file"},
 		"another authority": {func(s *scene) { s.namespace.Annotations[noteExisted] = "another" }, remembers{}, provision.Failed, "", "what was in it is lost"},
 		"the same authority": {func(s *scene) {
-			k, _ := parseKubeconfig(s.secret)
-			s.namespace.Annotations[noteExisted] = fingerprint(k.ca)
+			s.namespace.Annotations[noteExisted] = fingerprint(opened(*s).key.ca)
 		}, remembers{}, provision.Ready, provision.Done, ""},
 	} {
 		s := running(t)
 		step.change(&s)
-		got := bare(t).judge(s, step.memo)
+		got := bare(t).judge(opened(s), step.memo)
 		if got.Phase != step.phase || got.Stage != step.stage || !strings.Contains(got.Reason, step.says) {
 			t.Errorf("%s: got %+v, want %s %s %q", name, got.Observed, step.phase, step.stage, step.says)
 		}
@@ -188,11 +201,11 @@ func TestEachStateIsOneThatPeopleCanActOn(t *testing.T) {
 func TestAnotherProcessBehindAControlPlaneIsAnotherIncarnation(t *testing.T) {
 	t.Parallel()
 	s := running(t)
-	first := bare(t).judge(s, remembers{}).Incarnation
+	first := bare(t).judge(opened(s), remembers{}).Incarnation
 	s.pods[0].Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 1}}
-	second := bare(t).judge(s, remembers{}).Incarnation
+	second := bare(t).judge(opened(s), remembers{}).Incarnation
 	s.pods[0].UID = types.UID("other")
-	if third := bare(t).judge(s, remembers{}).Incarnation; first == second || second == third || first == "" {
+	if third := bare(t).judge(opened(s), remembers{}).Incarnation; first == second || second == third || first == "" {
 		t.Errorf("incarnations are %s, %s, %s", first, second, third)
 	}
 }
@@ -203,7 +216,7 @@ func TestALicenceIsAskedForByItsSecretsName(t *testing.T) {
 	c.LicenceSecret = "platform/licence"
 	s := running(t)
 	container(&s, crashes(3, "this is a vCluster pro feature that is disabled in your license"))
-	if got := c.judge(s, remembers{}); !strings.Contains(got.Reason, "platform/licence") || len(got.Culprits) != 1 {
+	if got := c.judge(opened(s), remembers{}); !strings.Contains(got.Reason, "platform/licence") || len(got.Culprits) != 1 {
 		t.Errorf("got %+v", got)
 	}
 }

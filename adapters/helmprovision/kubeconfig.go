@@ -4,8 +4,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/url"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
@@ -18,7 +20,8 @@ type key struct {
 }
 
 // parseKubeconfig reads what vCluster wrote. Its errors are for people and quote
-// nothing of it.
+// nothing of it. It is handed on to people and used here: a control plane that
+// somebody has broken into must not get any further with it.
 func parseKubeconfig(s *corev1.Secret) (key, error) {
 	text := s.Data["config"]
 	if len(text) == 0 {
@@ -27,6 +30,11 @@ func parseKubeconfig(s *corev1.Secret) (key, error) {
 	file, err := clientcmd.Load(text)
 	if err != nil {
 		return key{}, errors.New("it is not one that kubectl would understand")
+	}
+	for _, user := range file.AuthInfos {
+		if user.Exec != nil || user.AuthProvider != nil || user.ClientCertificate != "" || user.ClientKey != "" || user.TokenFile != "" {
+			return key{}, errors.New("it would run a program, or read a file, where it is used")
+		}
 	}
 	config, err := clientcmd.NewNonInteractiveClientConfig(*file, "", &clientcmd.ConfigOverrides{}, nil).ClientConfig()
 	if err != nil {
@@ -47,6 +55,50 @@ func parseKubeconfig(s *corev1.Secret) (key, error) {
 	return key{file, config.CAData}, nil
 }
 
+// keyring keeps what was read of Secrets, so that each is read once, and for no
+// longer than it is seen.
+type keyring struct {
+	mu   sync.Mutex
+	kept map[string]reading // by the Secret's namespace and name
+}
+
+type reading struct {
+	uid     types.UID
+	version string
+	key     key
+	err     error
+}
+
+func newKeyring() *keyring { return &keyring{kept: map[string]reading{}} }
+
+func keyName(s *corev1.Secret) string { return s.Namespace + "/" + s.Name }
+
+// read is parseKubeconfig. Nothing is kept of a Secret that is seen no more when
+// it is read. The key may not be changed.
+func (k *keyring) read(s *corev1.Secret, isSeen func() bool) (key, error) {
+	k.mu.Lock()
+	r, ok := k.kept[keyName(s)]
+	k.mu.Unlock()
+	if ok && r.uid == s.UID && r.version == s.ResourceVersion {
+		return r.key, r.err
+	}
+	r = reading{uid: s.UID, version: s.ResourceVersion}
+	r.key, r.err = parseKubeconfig(s)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if isSeen() { // drop comes after that has changed
+		k.kept[keyName(s)] = r
+	}
+	return r.key, r.err
+}
+
+// drop forgets a Secret that has gone.
+func (k *keyring) drop(s *corev1.Secret) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.kept, keyName(s))
+}
+
 // leadingTo returns the kubeconfig with another server, and a name to check the
 // server's certificate against when the address is not in it.
 func (k key) leadingTo(server, certified string) ([]byte, error) {
@@ -56,7 +108,3 @@ func (k key) leadingTo(server, certified string) ([]byte, error) {
 	}
 	return clientcmd.Write(*out)
 }
-
-func emptyKubeconfig() *api.Config { return api.NewConfig() }
-
-func contextIn(namespace string) api.Context { return api.Context{Namespace: namespace} }

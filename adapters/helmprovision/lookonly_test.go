@@ -6,12 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
@@ -39,7 +35,6 @@ func (p *Provisioner) asked(c id.Cluster) (out []string) {
 func TestWhoOnlyLooksNeedsNoRightToWriteAndLeavesNothingUndone(t *testing.T) {
 	t.Parallel()
 	b := hosted(t)
-	client := b.client(t)
 	var to atomic.Value // where port 443 of any name leads to
 	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 		if _, port, _ := net.SplitHostPort(address); port == "443" {
@@ -80,24 +75,7 @@ func TestWhoOnlyLooksNeedsNoRightToWriteAndLeavesNothingUndone(t *testing.T) {
 
 	// The worker dies between the last step and the note that it was ready.
 	stop(t, p)
-	mark := func(notes string) {
-		t.Helper()
-		if _, err := client.CoreV1().Namespaces().Patch(t.Context(), w.Name, types.MergePatchType, []byte(`{"metadata":{"annotations":`+notes+`}}`), metav1.PatchOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sees := func(p *Provisioner, what string, good func(scene) bool) {
-		t.Helper()
-		for range 600 {
-			if good(p.window.scene(w.ID)) {
-				return
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		t.Fatalf("it does not see %s", what)
-	}
-	mark(`{"` + noteExisted + `":null}`)
-	sees(q, "the lost note", func(s scene) bool { return s.note(noteExisted) == "" })
+	mark(t, b, q, w, notes{noteExisted: nil})
 	until(t, q, w.ID, provision.Ready)
 	if asked := q.asked(w.ID); len(asked) > 0 {
 		t.Errorf("who only looks begins %v", asked)
@@ -110,9 +88,9 @@ func TestWhoOnlyLooksNeedsNoRightToWriteAndLeavesNothingUndone(t *testing.T) {
 	stop(t, p)
 
 	// And before the load balancer had its address.
-	mark(`{"` + noteHash + `":"","` + noteEndpoint + `":""}`)
-	sees(q, "the wait for an address", func(s scene) bool { return s.note(noteHash) == "" && balancer(s.service) != "" })
-	if v := q.look(w.ID); !v.Finish || v.Phase != provision.Pending {
+	mark(t, b, q, w, notes{noteHash: "", noteEndpoint: ""})
+	sees(t, q, w, "the load balancer's address", func(s scene) bool { return balancer(s.service) != "" })
+	if v := q.look(w.ID); !v.Resume || v.Phase != provision.Pending {
 		t.Fatalf("it is %+v", v)
 	}
 	if asked := q.asked(w.ID); len(asked) > 0 {
@@ -124,13 +102,4 @@ func TestWhoOnlyLooksNeedsNoRightToWriteAndLeavesNothingUndone(t *testing.T) {
 	if err := p.Destroy(t.Context(), w.ID); err != nil {
 		t.Error(err)
 	}
-}
-
-func namespace(t *testing.T, b *hostBox, name string) *corev1.Namespace {
-	t.Helper()
-	n, err := b.client(t).CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }

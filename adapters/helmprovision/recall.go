@@ -117,12 +117,12 @@ func (r *recall) events(namespace string) string {
 	return said
 }
 
-func finishKey(n *corev1.Namespace) string {
-	return "finish/" + string(n.UID) + "/" + n.Annotations[noteTried]
+func resumeKey(n *corev1.Namespace) string {
+	return "resume/" + string(n.UID) + "/" + n.Annotations[noteTried]
 }
 
 func (r *recall) unfinished(n *corev1.Namespace) string {
-	said, _ := r.text(finishKey(n))
+	said, _ := r.text(resumeKey(n))
 	return said
 }
 

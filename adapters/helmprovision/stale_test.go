@@ -33,7 +33,7 @@ func TestWhatWaitedForALoadBalancerDoesNotUndoWhatCameAfterIt(t *testing.T) {
 	waits := a.namespace
 
 	writeFile(t, p.config.ValuesFile, "controlPlane: {statefulSett: {}}")
-	p.finish(t.Context(), waits)
+	p.resume(t.Context(), waits)
 	if why := p.recall.unfinished(waits); !strings.Contains(why, "statefulSett") {
 		t.Errorf("that it cannot go on is because of %q", why)
 	}
@@ -42,7 +42,7 @@ func TestWhatWaitedForALoadBalancerDoesNotUndoWhatCameAfterIt(t *testing.T) {
 	w.PublicMode, w.CPURequestMilli = provision.NodePort, 200
 	apply(t, p, w)
 	newer := namespace(t, b, w.Name).Annotations
-	p.finish(t.Context(), waits)
+	p.resume(t.Context(), waits)
 	after := namespace(t, b, w.Name).Annotations
 	if after[noteWant] != newer[noteWant] || after[noteTried] != newer[noteTried] || after[noteHash] != newer[noteHash] {
 		t.Errorf("what waited is wanted again: %s", after[noteWant])
@@ -53,7 +53,7 @@ func TestWhatWaitedForALoadBalancerDoesNotUndoWhatCameAfterIt(t *testing.T) {
 	if err := p.Destroy(t.Context(), w.ID); err != nil {
 		t.Fatal(err)
 	}
-	p.finish(t.Context(), waits)
+	p.resume(t.Context(), waits)
 	if _, err := b.client(t).CoreV1().Namespaces().Get(t.Context(), w.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("what was removed is made again: %v", err)
 	}
@@ -105,7 +105,7 @@ func TestAPanicIsAnErrorOfItsCall(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "boom") || h.holder() != "" || h.removed != 1 {
 		t.Errorf("the call ends with %v, and %q has the lease", err, h.holder())
 	}
-	p.findOut("x", func(context.Context) { panic("boom") })
+	p.findOut(newID(), "x", func(context.Context) { panic("boom") })
 	p.living.Wait()
 	if !p.recall.begin("x") {
 		t.Error("what panicked is never asked again")

@@ -51,6 +51,28 @@ func TestAHostThatDoesNotMeasureSaysWhy(t *testing.T) {
 	}
 }
 
+// TestARealAPIServerWithoutTheMetricsAPI asks for metrics that no server of an
+// extended API serves: a path beside the one that the host in a box has.
+func TestARealAPIServerWithoutTheMetricsAPI(t *testing.T) {
+	t.Parallel()
+	c := hosted(t).config(t)
+	h, err := openHost(c.KubeconfigPath, 20*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.close)
+	_, err = h.client.CoreV1().RESTClient().Get().AbsPath(strings.Replace(podMetrics, "v1beta1", "v0", 1)).DoRaw(t.Context())
+	if err = unmeasured(err); fault.CodeOf(err) != "control_planes_not_measured" || !strings.Contains(err.Error(), "has no metrics API") {
+		t.Errorf("got %v", err)
+	}
+	if so := waitFor(t, func() bool { // the host takes a moment to find it
+		_, err = h.usage(t.Context())
+		return err == nil
+	}); so != nil {
+		t.Errorf("with the metrics API: %v", err)
+	}
+}
+
 func TestAHostThatIsAwaySaysSo(t *testing.T) {
 	t.Parallel()
 	h := hostAt(t, func(w http.ResponseWriter, _ *http.Request) {

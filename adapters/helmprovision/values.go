@@ -132,11 +132,11 @@ func (c Config) merge(ch *chart.Chart, file map[string]any, w provision.Want, a 
 	if c.LicenceSecret != "" {
 		overlay(values, map[string]any{"platform": map[string]any{"apiKey": licence(c.LicenceSecret)}})
 	}
-	return values, finish(ch, values, w, a)
+	return values, fit(ch, values, w, a)
 }
 
-// finish sets what depends on the chart's own values.
-func finish(ch *chart.Chart, values map[string]any, w provision.Want, a access) error {
+// fit sets what depends on the chart's own values.
+func fit(ch *chart.Chart, values map[string]any, w provision.Want, a access) error {
 	copied, err := clone(values)
 	if err != nil {
 		return err

@@ -28,10 +28,11 @@ import (
 // watch for each kind of object, of all that belongs to control planes and of
 // nothing else.
 type window struct {
-	host    *host
-	changed *bell.Bell
-	kinds   map[string]cache.SharedIndexInformer
-	now     func() time.Time
+	host  *host
+	news  *news
+	kinds map[string]cache.SharedIndexInformer
+	now   func() time.Time
+	keys  *keyring
 
 	mu      sync.Mutex
 	denied  map[string]denied // by kind: why it cannot be watched
@@ -59,14 +60,14 @@ const (
 	silentAfter = 3
 )
 
-func newWindow(h *host, selector string, changed *bell.Bell, now func() time.Time) *window {
+func newWindow(h *host, selector string, news *news, now func() time.Time) *window {
 	ours := informers.NewSharedInformerFactoryWithOptions(h.watching, 0, informers.WithTransform(slim),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }))
 	planes := informers.NewSharedInformerFactoryWithOptions(h.watching, 0, informers.WithTransform(slim),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = "app=vcluster" }))
 	keys := informers.NewSharedInformerFactoryWithOptions(h.watching, 0, informers.WithTransform(slim),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = "app=vcluster,vcluster-name" }))
-	w := &window{host: h, changed: changed, now: now, denied: map[string]denied{}, stopped: make(chan struct{})}
+	w := &window{host: h, news: news, now: now, keys: newKeyring(), denied: map[string]denied{}, stopped: make(chan struct{})}
 	w.kinds = map[string]cache.SharedIndexInformer{
 		"namespaces":   ours.Core().V1().Namespaces().Informer(),
 		"pods":         planes.Core().V1().Pods().Informer(),
@@ -99,8 +100,7 @@ func (w *window) open(ctx context.Context) error {
 		if err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { w.deny(kind, err) }); err != nil {
 			return err
 		}
-		ring := func(any) { w.changed.Ring() }
-		if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: ring, UpdateFunc: func(any, any) { w.changed.Ring() }, DeleteFunc: ring}); err != nil {
+		if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: w.added, UpdateFunc: w.updated, DeleteFunc: w.deleted}); err != nil {
 			return err
 		}
 		w.living.Go(func() { informer.RunWithContext(ctx) })
@@ -120,6 +120,41 @@ func clusterOf(o any) ([]string, error) {
 		return nil, err
 	}
 	return []string{m.GetLabels()[labelCluster]}, nil
+}
+
+func (w *window) added(o any) { w.news.ring(w.about(o)) }
+
+func (w *window) updated(before, after any) {
+	was, is := w.about(before), w.about(after)
+	w.news.ring(is)
+	if was != is {
+		w.news.ring(was)
+	}
+}
+
+func (w *window) deleted(o any) {
+	if gone, ok := o.(cache.DeletedFinalStateUnknown); ok {
+		o = gone.Obj
+	}
+	if s, ok := o.(*corev1.Secret); ok {
+		w.keys.drop(s)
+	}
+	w.news.ring(w.about(o))
+}
+
+// about is the id of the cluster that an object belongs to, as far as that is seen.
+func (w *window) about(o any) string {
+	m, err := meta.Accessor(o)
+	if err != nil {
+		return ""
+	}
+	if name := m.GetNamespace(); name != "" {
+		n, _, _ := w.kinds["namespaces"].GetStore().GetByKey(name)
+		if m, err = meta.Accessor(n); err != nil {
+			return ""
+		}
+	}
+	return m.GetLabels()[labelCluster]
 }
 
 func (w *window) deny(kind string, err error) {
@@ -153,7 +188,7 @@ func (w *window) heard(err error) {
 	w.silence = err
 	if synced && !w.synced {
 		w.synced = true
-		w.changed.Ring()
+		w.news.ringAll()
 	}
 }
 
@@ -219,6 +254,8 @@ type scene struct {
 	deployment  *appsv1.Deployment
 	pods        []*corev1.Pod // sorted by name
 	secret      *corev1.Secret
+	key         key   // what the secret holds
+	unusable    error // why it holds none that can be used, for people
 }
 
 func (w *window) namespaceOf(cluster id.Cluster) *corev1.Namespace {
@@ -250,7 +287,7 @@ func (w *window) scene(cluster id.Cluster) scene {
 	s.service, _ = one[*corev1.Service](w, "services", name, name)
 	s.statefulSet, _ = one[*appsv1.StatefulSet](w, "statefulsets", name, name)
 	s.deployment, _ = one[*appsv1.Deployment](w, "deployments", name, name)
-	s.secret, _ = one[*corev1.Secret](w, "secrets", name, "vc-"+name)
+	s.readKey(w)
 	found, _ := w.kinds["pods"].GetIndexer().ByIndex(byNamespace, name)
 	for _, o := range found {
 		if pod, ok := o.(*corev1.Pod); ok && pod.Labels["release"] == name {
@@ -259,6 +296,18 @@ func (w *window) scene(cluster id.Cluster) scene {
 	}
 	slices.SortFunc(s.pods, func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 	return s
+}
+
+func (s *scene) readKey(w *window) {
+	find := func() (*corev1.Secret, bool) {
+		return one[*corev1.Secret](w, "secrets", s.namespace.Name, "vc-"+s.namespace.Name)
+	}
+	found, ok := find()
+	if !ok {
+		return
+	}
+	s.secret = found
+	s.key, s.unusable = w.keys.read(found, func() bool { now, _ := find(); return now == found })
 }
 
 func one[T any](w *window, kind, namespace, name string) (t T, ok bool) {

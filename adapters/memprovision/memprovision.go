@@ -56,7 +56,7 @@ type cluster struct {
 	want      provision.Want
 	seen      provision.Observed
 	port      int
-	authority string
+	authority string      // empty until somebody asks for the kubeconfig
 	next      *time.Timer // what happens next; nil: nothing
 }
 
@@ -169,7 +169,7 @@ func (p *Provisioner) Apply(ctx context.Context, want provision.Want) error {
 	p.applied = append(p.applied, want)
 	if c == nil {
 		p.ports++
-		c = &cluster{port: 20000 + p.ports, authority: newAuthority()}
+		c = &cluster{port: 20000 + p.ports}
 		p.clusters[want.ID] = c
 	}
 	same := same(c.want, want)
@@ -293,6 +293,9 @@ func (p *Provisioner) Kubeconfig(ctx context.Context, i id.Cluster) (secret.Text
 		return secret.Text{}, fault.NotFound.New("control_plane_not_found", "There is no such control plane.")
 	case c.seen.Phase != provision.Ready:
 		return secret.Text{}, fault.Unavailable.New("control_plane_not_ready", "The control plane is not ready yet.")
+	}
+	if c.authority == "" {
+		c.authority = newAuthority()
 	}
 	return kubeconfig(c.want.Name, c.seen.Endpoint, c.authority), nil
 }
