@@ -19,6 +19,8 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,6 +142,8 @@ func parseURL(u secret.Text) (amqp.URI, error) {
 	switch {
 	case err != nil:
 		return refuse("must look like amqp://USER:PASSWORD@HOST:5672/VHOST (or amqps://), with reserved characters of user and password percent-encoded and valid query parameters")
+	case isCut(u):
+		return refuse("has an @ behind what it gives as the host: write each / ? # @ of a user's name or password percent-encoded, as %2F %3F %23 %40")
 	case uri.Port < 1 || uri.Port > 65535:
 		return refuse("must have a port between 1 and 65535")
 	case (uri.CertFile == "") != (uri.KeyFile == ""):
@@ -153,6 +157,13 @@ func parseURL(u secret.Text) (amqp.URI, error) {
 		}
 	}
 	return uri, nil
+}
+
+// isCut recognizes a URL whose user's name or password ends too early: what
+// follows of a password would be taken for a virtual host, which errors name.
+func isCut(text secret.Text) bool {
+	u, err := url.Parse(text.Reveal())
+	return err != nil || strings.Contains(u.EscapedPath()+u.EscapedFragment(), "@")
 }
 
 // Start connects in the background: a broker that is away is waited for.

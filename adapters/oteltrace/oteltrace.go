@@ -133,8 +133,8 @@ func (t *Traces) Stop(ctx context.Context) error {
 }
 
 // begin makes a span and returns what ends it.
-func (t *Traces) begin(ctx context.Context, name string, kind trace.SpanKind, attrs ...attribute.KeyValue) (context.Context, func(error)) {
-	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(kind), trace.WithAttributes(attrs...))
+func (t *Traces) begin(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, func(error)) {
+	ctx, span := t.tracer.Start(ctx, name, options...)
 	return ctx, func(err error) {
 		if err != nil {
 			fail(span, err)
@@ -149,7 +149,7 @@ func (t *Traces) within(ctx context.Context, name string) (context.Context, func
 	if !trace.SpanFromContext(ctx).IsRecording() {
 		return ctx, func(error) {}
 	}
-	return t.begin(ctx, name, trace.SpanKindClient)
+	return t.begin(ctx, name, trace.WithSpanKind(trace.SpanKindClient))
 }
 
 // fail tells what kind of error it was. Its text may hold anything.

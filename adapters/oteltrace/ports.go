@@ -1,8 +1,11 @@
 package oteltrace
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"net/http"
+	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -66,17 +69,34 @@ func (t *Traces) Tenant(ctx context.Context, call string) (context.Context, func
 }
 
 // Bus is a bus.Around. What is published was asked for by many: it is a trace of
-// its own. A message that is handled only tells that there may be something to
-// do, and is none.
+// its own, with a link to each span that wrote a message. A message that is
+// handled only tells that there may be something to do, and is none.
 func (t *Traces) Bus(ctx context.Context, call string, msgs ...bus.Message) (context.Context, func(error)) {
 	if call != bus.Publishing {
 		return ctx, func(error) {}
 	}
-	return t.begin(ctx, "bus publish", trace.SpanKindProducer, attribute.Int("messaging.batch.message_count", len(msgs)))
+	return t.begin(ctx, "bus publish", trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(writers(msgs)...),
+		trace.WithAttributes(attribute.Int("messaging.batch.message_count", len(msgs))))
 }
 
-// Store traces units of work, and lets every job that is written know the trace
-// that it belongs to.
+// writers are links to the spans that wrote messages, one to each.
+func writers(msgs []bus.Message) (links []trace.Link) {
+	known := map[string]bool{}
+	for _, m := range msgs {
+		from := writer(m.Body)
+		if from == "" || known[from] {
+			continue
+		}
+		known[from] = true
+		if link := trace.LinkFromContext(under(context.Background(), from)); link.SpanContext.IsValid() {
+			links = append(links, link)
+		}
+	}
+	return links
+}
+
+// Store traces units of work, and lets every job and message that is written know
+// the trace that it belongs to.
 func (t *Traces) Store(s store.Store) store.Store { return traced{s, t} }
 
 type traced struct {
@@ -101,6 +121,39 @@ func (s traced) View(ctx context.Context, do func(ctx context.Context, tx store.
 type tracedTx struct{ store.Tx }
 
 func (x tracedTx) Jobs() store.Jobs { return tracedJobs{x.Tx.Jobs()} }
+
+func (x tracedTx) Outbox() store.Outbox { return tracedOutbox{x.Tx.Outbox()} }
+
+type tracedOutbox struct{ store.Outbox }
+
+func (o tracedOutbox) Append(ctx context.Context, msgs ...store.OutboxMessage) error {
+	msgs = slices.Clone(msgs)
+	for i, m := range msgs {
+		msgs[i].Body = written(m.Body, parent(ctx))
+	}
+	return o.Outbox.Append(ctx, msgs...)
+}
+
+// written puts a traceparent into the JSON object that a message is. Whoever reads
+// it for something else does not look at it.
+func written(body []byte, traceparent string) []byte {
+	rest, isObject := bytes.CutPrefix(body, []byte("{"))
+	if traceparent == "" || !isObject || bytes.HasPrefix(bytes.TrimSpace(rest), []byte("}")) {
+		return body
+	}
+	return slices.Concat([]byte(`{"traceparent":"`+traceparent+`",`), rest)
+}
+
+// writer is the traceparent in a message; empty: it holds none.
+func writer(body []byte) string {
+	var m struct {
+		Traceparent string `json:"traceparent"`
+	}
+	if json.Unmarshal(body, &m) != nil {
+		return ""
+	}
+	return m.Traceparent
+}
 
 type tracedJobs struct{ store.Jobs }
 

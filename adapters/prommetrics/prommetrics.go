@@ -5,6 +5,7 @@
 package prommetrics
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"time"
@@ -29,7 +30,7 @@ func New(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "kubebyon_http_request_duration_seconds", Help: "How long answers took, by route.",
+			Name: "kubebyon_http_request_duration_seconds", Help: "How long answers took, by route and class of status; none: broken off before there was one.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
 		}, []string{"method", "route", "status"}),
 	}
@@ -42,9 +43,20 @@ func New(version string) *Metrics {
 	return m
 }
 
-// Request records one answer.
-func (m *Metrics) Request(method, route string, status int, took time.Duration) {
-	m.requests.WithLabelValues(method, route, strconv.Itoa(status)).Observe(took.Seconds())
+// Request is told that a request begins; what it returns is told of its answer.
+func (m *Metrics) Request(r *http.Request, _ bool) (context.Context, func(method, route string, status int)) {
+	began := time.Now()
+	return r.Context(), func(method, route string, status int) {
+		m.requests.WithLabelValues(method, route, class(status)).Observe(time.Since(began).Seconds())
+	}
+}
+
+// class is the first digit of a status, as in "2xx".
+func class(status int) string {
+	if status < 100 || status > 599 {
+		return "none"
+	}
+	return strconv.Itoa(status/100) + "xx"
 }
 
 // Handler serves the metrics as Prometheus reads them.

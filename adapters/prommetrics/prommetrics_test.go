@@ -4,7 +4,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kubebyon/kubebyon/adapters/prommetrics"
 	"github.com/kubebyon/kubebyon/ports/bus"
@@ -43,12 +42,20 @@ func TestABusThatCountsIsAskedBeforeItIsWrapped(t *testing.T) {
 func TestRequestsAreCountedByRoute(t *testing.T) {
 	t.Parallel()
 	m := prommetrics.New("v9")
-	m.Request("GET", "/api/console/clusters/{clusterID}", 200, 3*time.Millisecond)
-	m.Request("GET", "/api/console/clusters/{clusterID}", 200, 3*time.Millisecond)
+	for _, status := range []int{200, 204, 404, 0} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/api/console/clusters/c1?q=1", nil)
+		ctx, answered := m.Request(r, true)
+		if ctx != r.Context() {
+			t.Error("the request's context is another one")
+		}
+		answered("GET", "/api/console/clusters/{clusterID}", status)
+	}
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
 	for _, want := range []string{
-		`kubebyon_http_request_duration_seconds_count{method="GET",route="/api/console/clusters/{clusterID}",status="200"} 2`,
+		`kubebyon_http_request_duration_seconds_count{method="GET",route="/api/console/clusters/{clusterID}",status="2xx"} 2`,
+		`kubebyon_http_request_duration_seconds_count{method="GET",route="/api/console/clusters/{clusterID}",status="4xx"} 1`,
+		`kubebyon_http_request_duration_seconds_count{method="GET",route="/api/console/clusters/{clusterID}",status="none"} 1`,
 		`kubebyon_build_info{version="v9"} 1`, "go_goroutines", "process_resident_memory_bytes",
 	} {
 		if !strings.Contains(w.Body.String(), want) {

@@ -25,6 +25,9 @@ type work struct {
 	handled     *prometheus.HistogramVec
 	transaction *prometheus.HistogramVec
 
+	delivered  *prometheus.CounterVec
+	delivering *prometheus.GaugeVec
+
 	following prometheus.Gauge
 	acquired  prometheus.Counter
 	restarted prometheus.Counter
@@ -60,12 +63,16 @@ func newWork(r *prometheus.Registry) work {
 		publishing:  counters("relay_publish_total", "Batches given to the broker, by result.", "result"),
 		handled:     histogram("bus_handling_duration_seconds", "How long handling a message took, by type and result.", "type", "result"),
 		transaction: histogram("store_transaction_duration_seconds", "How long units of work took in the store, with all tries.", "mode", "result"),
-		following:   gauge("watch_tenants", "Tenants that this process follows."),
-		acquired:    counter("watch_leases_acquired_total", "Leases of tenants that this process had not had before: new ones, handed over, or a dead process's."),
-		restarted:   counter("watch_restarts_total", "Watches of tenants that have ended and were begun anew."),
-		tenants:     histogram("tenant_call_duration_seconds", "How long calls of tenants' APIs took.", "call", "result"),
+		delivered:   counters("notification_deliveries_total", "Attempts at handing over a message, by channel and how they ended.", "channel", "result"),
+		delivering: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "kubebyon_notification_deliveries_in_flight", Help: "Messages that this process is handing over.",
+		}, []string{"channel"}),
+		following: gauge("watch_tenants", "Tenants that this process follows."),
+		acquired:  counter("watch_leases_acquired_total", "Leases of tenants that this process had not had before: new ones, handed over, or a dead process's."),
+		restarted: counter("watch_restarts_total", "Watches of tenants that have ended and were begun anew."),
+		tenants:   histogram("tenant_call_duration_seconds", "How long calls of tenants' APIs took.", "call", "result"),
 	}
-	r.MustRegister(w.attempts, w.attending, w.calls, w.calling, w.published, w.publishing, w.handled, w.transaction,
+	r.MustRegister(w.attempts, w.attending, w.calls, w.calling, w.published, w.publishing, w.handled, w.transaction, w.delivered, w.delivering,
 		w.following, w.acquired, w.restarted, w.tenants)
 	return w
 }
@@ -78,6 +85,16 @@ func (m *Metrics) Attempt(jobType string) func(result string) {
 	return func(result string) {
 		m.work.attending.Dec()
 		m.work.attempts.WithLabelValues(jobType, result).Observe(time.Since(began).Seconds())
+	}
+}
+
+// Delivery is told that a message is being handed over through a channel; what it
+// returns is told how that ended, in a word of a fixed few.
+func (m *Metrics) Delivery(channel string) func(result string) {
+	m.work.delivering.WithLabelValues(channel).Inc()
+	return func(result string) {
+		m.work.delivering.WithLabelValues(channel).Dec()
+		m.work.delivered.WithLabelValues(channel, result).Inc()
 	}
 }
 
