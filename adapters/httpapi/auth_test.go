@@ -13,6 +13,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
 	"github.com/kubebyon/kubebyon/core/identity"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -213,12 +214,41 @@ func TestSigningOut(t *testing.T) {
 	w.anybody().with("Authorization", "Bearer kbk_bad").do("POST", "/api/auth/logout", nil).want(204, "")
 }
 
+// TestSigningInAgain ends the session that the browser had: it forgets the cookie.
+func TestSigningInAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ada, elsewhere := w.as(userEmail), w.as(userEmail)
+	login := map[string]any{"email": userEmail, "password": password}
+	ada.do("POST", "/api/auth/login", map[string]any{"email": userEmail, "password": "wrong"}).want(401, "invalid_credentials")
+	ada.do("GET", "/api/auth/me", nil).want(200, "")
+	ada.with("Origin", "https://evil.test").do("POST", "/api/auth/login", login).want(403, "csrf_rejected")
+	ada.do("GET", "/api/auth/me", nil).want(200, "")
+	c := ada.do("POST", "/api/auth/login", login).want(200, "").Result().Cookies()[0]
+	ada.do("GET", "/api/auth/me", nil).want(401, "unauthenticated")
+	elsewhere.do("GET", "/api/auth/me", nil).want(200, "")
+	w.anybody().with("Cookie", c.Name+"="+c.Value).do("GET", "/api/auth/me", nil).want(200, "")
+}
+
 func TestProviders(t *testing.T) {
 	t.Parallel()
-	r := newWorld(t).anybody().with("Authorization", "Bearer kbk_bad").do("GET", "/api/auth/providers", nil).want(200, "")
-	if got := strings.TrimSpace(r.Body.String()); got != `{"providers":[],"hcaptcha":{"enabled":false,"site_key":null},"registration_enabled":false}` {
-		t.Errorf("got %s", got)
+	w := newWorld(t)
+	ask := func(want string) {
+		t.Helper()
+		r := w.anybody().with("Authorization", "Bearer kbk_bad").do("GET", "/api/auth/providers", nil).want(200, "")
+		if got := strings.TrimSpace(r.Body.String()); got != want {
+			t.Errorf("got %s", got)
+		}
 	}
+	w.policy.set(func(p *policy) { p.open = false })
+	ask(`{"providers":[],"hcaptcha":{"enabled":false,"site_key":null},"registration_enabled":false}`)
+	w.policy.set(func(p *policy) {
+		p.open, p.captcha = true, identity.Captcha{SiteKey: "site-key", Verifier: solved}
+		p.offered = []identity.Provider{{Name: "github", DisplayName: "GitHub"}}
+	})
+	ask(`{"providers":[{"name":"github","display_name":"GitHub","login_url":"/api/auth/sso/github/login"}],"hcaptcha":{"enabled":true,"site_key":"site-key"},"registration_enabled":true}`)
+	w.policy.set(func(p *policy) { p.fault = fault.Unavailable.New("store_busy", "Busy.") })
+	w.anybody().do("GET", "/api/auth/providers", nil).want(503, "store_busy")
 }
 
 func TestProfile(t *testing.T) {
@@ -270,6 +300,7 @@ func TestCSRF(t *testing.T) {
 			expect(ada.with(c.headers...).do("PUT", "/api/console/me", map[string]any{"name": c.name}), 200)
 			expect(w.anybody().with(c.headers...).do("POST", "/api/auth/login", login), 200)
 			expect(w.as(userEmail).with(c.headers...).do("POST", "/api/auth/logout", nil), 204)
+			expect(w.anybody().with(c.headers...).do("POST", "/api/auth/logout", nil), 204) // the answer takes the cookie back
 			ada.with(c.headers...).do("GET", "/api/console/me", nil).want(200, "")
 			w.anybody().with(c.headers...).do("PUT", "/api/console/me", map[string]any{"name": "x"}).want(401, "unauthenticated")
 		})

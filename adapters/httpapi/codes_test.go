@@ -66,12 +66,20 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 
 // never are codes of the source that no request of this API can meet, and why.
 var never = map[string]string{
-	"email_taken": "accounts are made by the installation's own tools", "user_not_found": "as email_taken",
-	"lease_lost": "between workers", "job_taken": "as lease_lost", "control_plane_gone": "told by the operation", "not_a_join_request": "between the platform and a tenant",
+	"settings_unreadable": "told by the list of unreadable sections, and as captcha_unavailable or sso_unavailable",
+	"lease_lost":          "between workers", "job_taken": "as lease_lost", "control_plane_gone": "told by the operation", "not_a_join_request": "between the platform and a tenant",
 	"token_claimed": "told by the certificate request", "node_exists": "the watch writes nodes", "already_exists": "identifiers are random",
 	"bootstrap_token_unusable": "told as cluster_not_ready", "cluster_info_invalid": "told as cluster_not_ready",
-	"kubeconfig_invalid":          "kubeconfigs come from the platform's own backend",
+	"kubeconfig_invalid":   "kubeconfigs come from the platform's own backend",
+	"receiver_unavailable": "told by the log of deliveries, and as delivery_failed",
+	"message_refused":      "as receiver_unavailable",
+	"sender_refused":       "as receiver_unavailable",
+	"channel_off":          "as receiver_unavailable", "delivery_unreadable": "as receiver_unavailable", "delivery_expired": "as receiver_unavailable",
+	"template_malformed":          "deliveries are written by the platform",
+	"template_unknown":            "as template_malformed",
 	"control_planes_not_measured": "its sentence is the reason in a history",
+	"sso_failed":                  "a browser is sent to the sign-in page with it", "sso_canceled": "as sso_failed", "sso_unavailable": "as sso_failed", "sso_expired": "as sso_failed",
+	"sso_provider_unknown": "as sso_failed", "sso_email_unverified": "as sso_failed", "identity_taken": "as sso_failed",
 }
 
 // TestNoCodeIsForgotten looks for codes in the source of what answers requests.

@@ -28,9 +28,13 @@ func (d degraded) Unwrap() error { return d.error }
 // else by rest: for a process that serves no API, or none yet.
 func Probes(c Config, rest http.Handler) http.Handler {
 	c = c.withDefaults()
-	door := edge.Door{Log: c.Log, Now: c.Now, Random: c.Random, Proxies: c.TrustedProxyCIDRs, Observe: c.Observe}
+	door := edge.Door{Log: c.Log, Now: c.Now, Random: c.Random, Proxies: c.TrustedProxyCIDRs, Begin: c.Begin}
 	router := chi.NewRouter()
-	router.Use(door.Middleware, middleware.GetHead)
+	router.Use(door.Middleware)
+	if origins, err := edge.NewOrigins(c.CORSAllowedOrigins, c.BaseURLs.Public); err == nil { // else [New] refuses them
+		router.Use(origins.CORS) // a console elsewhere shall read why it has to wait
+	}
+	router.Use(middleware.GetHead)
 	router.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, Health{"ok"}) })
 	router.Get("/readyz", func(w http.ResponseWriter, r *http.Request) {
 		out := readiness(r.Context(), c)

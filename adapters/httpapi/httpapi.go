@@ -29,6 +29,9 @@ import (
 // Services are what the API exposes.
 type Services = console.Services
 
+// Observer is told of requests and their answers.
+type Observer = edge.Observer
+
 // Limit is how often something may be done by one client.
 type Limit = edge.Limit
 
@@ -45,6 +48,7 @@ type Version struct {
 type Config struct {
 	PublicBaseURL      string         // where people reach the API; empty: where each request reached it
 	JoinBaseURL        string         // where machines do; empty: the public one
+	BaseURLs           BaseURLs       // the two above as they are now; nil: they stay
 	CORSAllowedOrigins []string       // web sites that may use the API with a cookie; "*": any may without one
 	TrustedProxyCIDRs  []netip.Prefix // proxies whose word on the client's address is taken
 	JoinLimit          Limit          // for one client; default: 5 at once, then one every 3 s
@@ -55,15 +59,14 @@ type Config struct {
 	Log    *slog.Logger         // nil: nowhere
 	Now    func() time.Time     // nil: the system's clock
 	Random func(b []byte) error // unpredictable bytes; nil: the system's
-	// Observe is told of every answer, for metrics; nil: nobody is.
-	Observe func(method, route string, status int, took time.Duration)
-	// Begin is called before a request is answered, and told whether a trusted
-	// proxy sent it; what it returns is the
-	// request's context, and what is called with its answer. Nil: nothing is.
-	Begin func(r *http.Request, trusted bool) (context.Context, func(method, route string, status int))
+	Begin  Observer             // is told of every request and its answer; nil: nobody is
 	// Ready says of each thing that the server needs whether it is there.
 	Ready func(ctx context.Context) map[string]error
 }
+
+// BaseURLs says where people and machines reach the API, each empty as in Config.
+// It is asked with every request that needs one, so it must be quick.
+type BaseURLs = console.BaseURLs
 
 // Server serves the API. It is an http.Handler.
 type Server struct {
@@ -83,7 +86,7 @@ func New(c Config, s Services) (*Server, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	origins, err := edge.NewOrigins(c.PublicBaseURL, c.CORSAllowedOrigins)
+	origins, err := edge.NewOrigins(c.CORSAllowedOrigins, c.BaseURLs.Public)
 	if err != nil {
 		return nil, err
 	}
@@ -95,24 +98,34 @@ func New(c Config, s Services) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	door := edge.Door{Log: c.Log, Now: c.Now, Random: c.Random, Proxies: c.TrustedProxyCIDRs, Observe: c.Observe, Begin: c.Begin}
+	mail, err := edge.NewLimiter(mailLimit(c.AuthLimit), c.Now)
+	if err != nil {
+		return nil, err
+	}
+	door := edge.Door{Log: c.Log, Now: c.Now, Random: c.Random, Proxies: c.TrustedProxyCIDRs, Begin: c.Begin}
 	router := chi.NewRouter()
 	router.Use(door.Middleware, origins.CORS, middleware.GetHead)
 	router.NotFound(notFound)
 	router.MethodNotAllowed(methodNotAllowed(router))
 
 	api := operation.New(router, c.Log, describe())
-	keeper := session.Keeper{Identity: s.Identity, Origins: origins, AlwaysSecure: strings.HasPrefix(c.PublicBaseURL, "https:")}
+	keeper := session.Keeper{Identity: s.Identity, Origins: origins, AlwaysSecure: c.BaseURLs.Secure}
 	api.Authenticate = keeper.Authenticate(api)
 	registerSystem(api, c)
 	console.Register(api, console.Config{
-		PublicBaseURL: c.PublicBaseURL, JoinBaseURL: c.JoinBaseURL, NodeMirror: c.NodeMirror,
-		JoinLimit: join, AuthLimit: auth, Now: c.Now,
+		BaseURLs: c.BaseURLs, NodeMirror: c.NodeMirror, JoinLimit: join, AuthLimit: auth, MailLimit: mail, Now: c.Now,
 	}, s, keeper)
 	openAnswers(api.OpenAPI())
 	serveDocument(router, api)
+	router.Get(console.AvatarRoute, console.Avatars(s.Identity, c.Log))
 	router.Mount("/docs", withProblems(docs.Handler("/openapi.json")))
 	return &Server{router, api}, nil
+}
+
+// mailLimit is how many codes go to one address, whoever asks for them: a
+// mailbox is not to be flooded, and each code is good for some tries.
+func mailLimit(auth Limit) Limit {
+	return Limit{Window: 10 * time.Minute, Burst: 5, MaxEntries: auth.MaxEntries}
 }
 
 func (c Config) withDefaults() Config {
@@ -132,6 +145,10 @@ func (c Config) withDefaults() Config {
 	c.AuthLimit = c.AuthLimit.Or(Limit{Window: 30 * time.Second, Burst: 5, MaxEntries: 5000})
 	c.PublicBaseURL = strings.TrimRight(c.PublicBaseURL, "/")
 	c.JoinBaseURL = strings.TrimRight(c.JoinBaseURL, "/")
+	if c.BaseURLs == nil {
+		public, join := c.PublicBaseURL, c.JoinBaseURL
+		c.BaseURLs = func(context.Context) (string, string) { return public, join }
+	}
 	return c
 }
 

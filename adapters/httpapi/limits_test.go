@@ -2,7 +2,9 @@ package httpapi_test
 
 import (
 	"fmt"
+	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +38,29 @@ func TestSignInLimit(t *testing.T) {
 	w.clock.advance(time.Second)
 	login("203.0.113.7:2").want(401, "invalid_credentials")
 	w.anybody().with("X-Test-Peer", "203.0.113.7:2").do("GET", "/join?token=x", nil).want(200, "") // counted apart
+}
+
+// TestEveryCallForStrangersIsLimited: whoever is not signed in can have passwords
+// and codes checked and mails sent, each call so and so often.
+func TestEveryCallForStrangersIsLimited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, defaults)
+	tried := 0
+	for path, item := range w.server.API().OpenAPI().Paths {
+		if item.Post == nil || !strings.HasPrefix(path, "/api/auth/") || path == "/api/auth/logout" {
+			continue
+		}
+		tried++
+		for n := range 6 {
+			r := w.anybody().do("POST", path, "{}")
+			if limited := r.Code == http.StatusTooManyRequests; limited != (n == 5) {
+				t.Errorf("POST %s, number %d: %d %s", path, n+1, r.Code, r.Body)
+			}
+		}
+	}
+	if tried == 0 {
+		t.Fatal("there is no such call")
+	}
 }
 
 func TestJoinLimit(t *testing.T) {

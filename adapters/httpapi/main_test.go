@@ -4,6 +4,11 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/kubebyon/kubebyon/adapters/oidcsso/oidcpeer"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	oidcpeer.Main()
+	goleak.VerifyTestMain(m)
+}

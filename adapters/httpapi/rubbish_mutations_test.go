@@ -48,6 +48,8 @@ var mutations = slices.Concat(
 		{"body bytes changed", bodyBytes},
 		{"body on what takes none", bodyUnasked},
 		{"body too long", bodyTooLong},
+		{"upload spoiled", uploadSpoiled},
+		{"upload spoiled", uploadSpoiled},
 		{"query twice", queryTwice},
 		{"query unknown", queryUnknown},
 		{"query garbage", queryGarbage},
@@ -105,7 +107,8 @@ func oddValue(r *rubbish, q *rubbishRequest) bool {
 	case 0:
 		f.value = "null"
 	case 1:
-		f.value, q.refuse = pick(r, wrongTypes), true
+		f.value = pick(r, wrongTypes)
+		q.refuse = q.refuse || f.value != "{}" || !schema.Type.Is("object")
 	case 2:
 		f.value = pick(r, oddTexts)
 		q.refuse = q.refuse || !schema.Type.Is("string")
@@ -293,6 +296,38 @@ func bodyTooLong(r *rubbish, q *rubbishRequest) bool {
 	}
 	q.raw = []byte(`{"name":"` + strings.Repeat("x", 1<<20-11+r.rand.IntN(3)) + `"}`)
 	q.refuse = true
+	return true
+}
+
+// uploadSpoiled changes a form with a file, or the file.
+func uploadSpoiled(r *rubbish, q *rubbishRequest) bool {
+	if !q.op.takesFile {
+		return false
+	}
+	whole := formOf(redSquare)
+	q.refuse, q.at = true, "body"
+	switch r.rand.IntN(8) {
+	case 0:
+		q.raw = []byte(whole[:r.rand.IntN(len(whole)-len(formEnd))])
+	case 1:
+		file := []byte(redSquare)
+		for range 1 + r.rand.IntN(5) {
+			file[r.rand.IntN(len(file))] = byte(r.rand.IntN(256))
+		}
+		q.raw, q.refuse = []byte(formOf(string(file))), false
+	case 2:
+		q.raw, q.at = []byte(formOf(redSquare[:r.rand.IntN(len(redSquare)-12)])), "body.file"
+	case 3:
+		q.raw, q.at = []byte(formOf(pick(r, []string{"", "GIF89a", "RIFF\xff\xff\xff\xffWEBPVP8 ", "\xff\xd8\xff", "\x89PNG\r\n\x1a\n", "<svg/>", r.marker(q)}))), "body.file"
+	case 4:
+		q.raw = []byte(strings.Replace(string(whole), `"file"`, `"`+r.marker(q)+`"`, 1))
+	case 5:
+		q.raw = []byte(strings.TrimSuffix(string(whole), formEnd) + "\r\n" + string(whole))
+	case 6:
+		q.raw, q.refuse = []byte(strings.Replace(string(whole), "Content-Type", pick(r, []string{"Content-Transfer-Encoding: quoted-printable\r\nX", "X: " + strings.Repeat("x", 20_000) + "\r\nY", "\x00", ":"}), 1)), false
+	case 7:
+		q.raw = []byte(formOf(redSquare + strings.Repeat("x", 2<<20)))
+	}
 	return true
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
 )
 
 // rubbishOperation is what the document says of one operation.
@@ -22,6 +23,7 @@ type rubbishOperation struct {
 	body             *openapi3.Schema // nil: takes none
 	fields           []string         // of body, in order
 	needsBody        bool
+	takesFile        bool // in a form, and no body besides
 	open             bool // to anybody
 }
 
@@ -33,7 +35,9 @@ func rubbishOperations(t *testing.T, doc *openapi3.T) (out []*rubbishOperation) 
 			for _, p := range append(slices.Clone(item.Parameters), o.Parameters...) {
 				op.parameters = append(op.parameters, p.Value)
 			}
-			if o.RequestBody != nil {
+			if o.RequestBody != nil && o.RequestBody.Value.Content.Get("multipart/form-data") != nil {
+				op.takesFile = true
+			} else if o.RequestBody != nil {
 				media := o.RequestBody.Value.Content.Get("application/json")
 				if media == nil {
 					t.Fatalf("%s takes a body that is not JSON: teach rubbishOperation about it", op.id)
@@ -82,14 +86,28 @@ func (r *rubbish) valid(op *rubbishOperation) *rubbishRequest {
 		q.hasBody = true
 		r.fill(q)
 	}
+	if op.takesFile {
+		q.hasBody, q.raw = true, []byte(formOf(redSquare))
+		q.headers = append(q.headers, pair{"Content-Type", formType})
+	}
 	r.credential(q)
+	if op.id == "completeSSO" {
+		r.comeBack(q)
+	}
 	return q
+}
+
+// comeBack brings what a provider sends a browser back with.
+func (r *rubbish) comeBack(q *rubbishRequest) {
+	state, cookie := r.way()
+	q.query = []pair{{"state", state}, {"code", url.QueryEscape(r.word("a") + "@kubebyon.test")}}
+	q.headers = append(q.headers, pair{"Cookie", session.WayCookieName + "=" + cookie})
 }
 
 func (r *rubbish) parameter(q *rubbishRequest, p *openapi3.Parameter) {
 	switch p.In {
 	case "path":
-		value, ok := map[string]string{"clusterID": q.place.cluster, "tokenID": q.place.tokenID, "nodeID": q.place.node}[p.Name]
+		value, ok := map[string]string{"clusterID": q.place.cluster, "tokenID": q.place.tokenID, "nodeID": q.place.node, "provider": "company", "userID": r.person, "keyID": q.place.key}[p.Name]
 		if !ok {
 			r.t.Fatalf("nothing is known of {%s} in the path of %s: teach rubbish.parameter what it names, and place to have one", p.Name, q.op.id)
 		}
@@ -142,6 +160,7 @@ func example(s *openapi3.Schema, otherwise any) any {
 // fill writes the body: what is needed, and some of the rest.
 func (r *rubbish) fill(q *rubbishRequest) {
 	label := r.word("c")
+	email, code := r.addressee(q.op.id)
 	for _, name := range q.op.fields {
 		if !slices.Contains(q.op.body.Required, name) && r.rand.IntN(2) == 0 {
 			continue
@@ -164,12 +183,18 @@ func (r *rubbish) fill(q *rubbishRequest) {
 			if value == "ingress" && !slices.ContainsFunc(q.body, func(p pair) bool { return p.name == "control_plane_host" }) {
 				q.body = append(q.body, pair{"control_plane_host", encode("api.demo.example.com")})
 			}
+		case "config":
+			value = map[string]any{"notification_delivery": map[string]any{"enabled_channels": []string{"email"}, "telegram_chat_id": "7"}}
 		case "email":
-			value = userEmail
-		case "password":
+			value = email
+		case "email_verification_code":
+			value = code
+		case "password", "new_password":
 			value = password
 		case "kubernetes_version":
 			value = "v1.36.3"
+		case "settings":
+			value = r.settings()
 		default:
 			value = r.fieldValue(q.op.body.Properties[name].Value)
 		}
@@ -178,6 +203,41 @@ func (r *rubbish) fill(q *rubbishRequest) {
 		}
 	}
 	r.rand.Shuffle(len(q.body), func(i, j int) { q.body[i], q.body[j] = q.body[j], q.body[i] })
+}
+
+// settings are some of the system settings, each good without the others.
+func (r *rubbish) settings() any {
+	out := map[string]any{}
+	for name, value := range map[string]any{
+		"public_base_url": "http://" + host, "registration_enabled": r.rand.IntN(2) == 0, "managed_workload_ingress_base_domain": "apps.example.com",
+		"managed_workload_ingress_dns": map[string]any{"cloudflare": map[string]any{"api_token": "token", "api_token_changed": true}},
+		"oauth": map[string]any{"providers": []any{
+			map[string]any{"name": "company", "display_name": "The company", "type": "oidc", "issuer": "https://id.example.com", "client_id": "x", "enabled": true},
+		}},
+		"hcaptcha": map[string]any{"site_key": "site", "secret_key": "secret", "secret_key_changed": true},
+		"smtp":     map[string]any{"port": 25, "tls": "none"},
+	} {
+		if r.rand.IntN(2) == 0 {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+// addressee is whose address a request can be about, and a code that was mailed
+// there where one is needed.
+func (r *rubbish) addressee(operation string) (email, code string) {
+	fresh := r.word("a") + "@kubebyon.test"
+	switch operation {
+	case "sendRegistrationCode", "sendResetCode":
+		return fresh, ""
+	case "register":
+		return fresh, r.registrationCode(fresh)
+	case "resetPassword":
+		r.account(fresh, actor.User)
+		return fresh, r.resetCode(fresh)
+	}
+	return userEmail, ""
 }
 
 func (r *rubbish) fieldValue(s *openapi3.Schema) any {
@@ -216,8 +276,13 @@ func (r *rubbish) credential(q *rubbishRequest) {
 		return
 	}
 	c := r.people[who]
-	if q.op.id == "logout" { // the session will be gone
+	switch q.op.id {
+	case "completeSSO", "login", "logout", "register": // the session will be gone
 		c = r.as(who)
+	case "deleteCurrentUser": // and the account
+		fresh := r.word("g") + "@kubebyon.test"
+		r.account(fresh, actor.User)
+		c = r.as(fresh)
 	}
 	if cookie := c.header.Get("Cookie"); cookie != "" {
 		q.headers = append(q.headers, pair{"Cookie", cookie})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/adapters/bunstore"
 	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -73,20 +74,29 @@ func (u *usedTables) use(name string) store.Tx {
 	return u.Tx
 }
 
-func (u *usedTables) Users() store.Users           { return u.use("users").Users() }
-func (u *usedTables) Sessions() store.Sessions     { return u.use("sessions").Sessions() }
-func (u *usedTables) APIKeys() store.APIKeys       { return u.use("api_keys").APIKeys() }
-func (u *usedTables) Clusters() store.Clusters     { return u.use("clusters").Clusters() }
-func (u *usedTables) Operations() store.Operations { return u.use("operations").Operations() }
-func (u *usedTables) Jobs() store.Jobs             { return u.use("jobs").Jobs() }
-func (u *usedTables) Tokens() store.Tokens         { return u.use("tokens").Tokens() }
-func (u *usedTables) Nodes() store.Nodes           { return u.use("nodes").Nodes() }
-func (u *usedTables) NodeEvents() store.NodeEvents { return u.use("node_events").NodeEvents() }
-func (u *usedTables) Audit() store.Audit           { return u.use("audit").Audit() }
-func (u *usedTables) Outbox() store.Outbox         { return u.use("outbox").Outbox() }
-func (u *usedTables) Replies() store.Replies       { return u.use("replies").Replies() }
-func (u *usedTables) Leases() store.Leases         { return u.use("leases").Leases() }
-func (u *usedTables) Facts() store.Facts           { return u.use("facts").Facts() }
+func (u *usedTables) Users() store.Users       { return u.use("users").Users() }
+func (u *usedTables) Sessions() store.Sessions { return u.use("sessions").Sessions() }
+func (u *usedTables) APIKeys() store.APIKeys   { return u.use("api_keys").APIKeys() }
+func (u *usedTables) Codes() store.Codes       { return u.use("codes").Codes() }
+func (u *usedTables) SSOIdentities() store.SSOIdentities {
+	return u.use("sso_identities").SSOIdentities()
+}
+func (u *usedTables) SignIns() store.SignIns            { return u.use("sign_ins").SignIns() }
+func (u *usedTables) Avatars() store.Avatars            { return u.use("avatars").Avatars() }
+func (u *usedTables) Preferences() store.AllPreferences { return u.use("preferences").Preferences() }
+func (u *usedTables) Settings() store.Settings          { return u.use("settings").Settings() }
+func (u *usedTables) Deliveries() store.Deliveries      { return u.use("deliveries").Deliveries() }
+func (u *usedTables) Clusters() store.Clusters          { return u.use("clusters").Clusters() }
+func (u *usedTables) Operations() store.Operations      { return u.use("operations").Operations() }
+func (u *usedTables) Jobs() store.Jobs                  { return u.use("jobs").Jobs() }
+func (u *usedTables) Tokens() store.Tokens              { return u.use("tokens").Tokens() }
+func (u *usedTables) Nodes() store.Nodes                { return u.use("nodes").Nodes() }
+func (u *usedTables) NodeEvents() store.NodeEvents      { return u.use("node_events").NodeEvents() }
+func (u *usedTables) Audit() store.Audit                { return u.use("audit").Audit() }
+func (u *usedTables) Outbox() store.Outbox              { return u.use("outbox").Outbox() }
+func (u *usedTables) Replies() store.Replies            { return u.use("replies").Replies() }
+func (u *usedTables) Leases() store.Leases              { return u.use("leases").Leases() }
+func (u *usedTables) Facts() store.Facts                { return u.use("facts").Facts() }
 
 // watchedTenants note every call that may change a tenant.
 type watchedTenants struct {
@@ -139,7 +149,10 @@ func openSQLite(t *testing.T) store.Store {
 	return openStore(t, "sqlite:"+filepath.Join(t.TempDir(), "kubebyon.db"))
 }
 
-func openPostgres(t *testing.T) store.Store {
+func openPostgres(t *testing.T) store.Store { return openStore(t, emptyPostgres(t)) }
+
+// emptyPostgres is the address of a schema of the test's own.
+func emptyPostgres(t *testing.T) string {
 	t.Helper()
 	at := os.Getenv("KUBEBYON_TEST_DATABASE_URL")
 	if at == "" {
@@ -171,7 +184,7 @@ func openPostgres(t *testing.T) store.Store {
 	q.Set("search_path", schema)
 	q.Set("synchronous_commit", "off")
 	u.RawQuery = q.Encode()
-	return openStore(t, u.String())
+	return u.String()
 }
 
 func openStore(t *testing.T, at string) store.Store {
@@ -192,13 +205,14 @@ func openStore(t *testing.T, at string) store.Store {
 }
 
 // place is a cluster with all that requests can be about.
-type place struct{ cluster, tokenID, token, node string }
+type place struct{ cluster, tokenID, token, node, key string }
 
 // stage is a world in which there is always something to ask for.
 type stage struct {
 	*world
 	deeds   *deeds
 	people  map[string]caller
+	person  string // the id of an account that asks for nothing
 	places  []place
 	cursors map[string]string // the next page of each list
 	made    int
@@ -217,6 +231,9 @@ func newStage(t *testing.T, s store.Store) *stage {
 	for _, email := range []string{userEmail, otherEmail, adminEmail, operatorMail} {
 		st.people[email] = st.as(email)
 	}
+	const nobody = "noah@kubebyon.test"
+	st.account(nobody, actor.User)
+	st.person = st.user(nobody).ID.String()
 	return st
 }
 
@@ -235,6 +252,9 @@ func (s *stage) place(n int) place {
 		s.made++
 		p.node = s.node(p.cluster, fmt.Sprintf("worker-%d", s.made))
 	}
+	if p.key == "" {
+		p.key, _ = s.apiKey(userEmail, nil)
+	}
 	s.deeds.take()
 	return *p
 }
@@ -250,10 +270,16 @@ func (s *stage) after(operation string, about place, a answer) {
 		s.leave(about)
 	case "updateCluster":
 		s.change(about.cluster, func(c *clusters.Cluster) { c.Reach(s.clock.now()) })
-	case "revokeToken", "deleteNode":
+	case "createAPIKey":
+		s.dropKey(a.text("api_key", "id"))
+	case "revokeToken", "deleteNode", "deleteAPIKey":
 		for i := range s.places {
 			if operation == "revokeToken" && s.places[i].tokenID == about.tokenID {
 				s.places[i].token = ""
+			}
+			if operation == "deleteAPIKey" && s.places[i].key == about.key {
+				s.dropKey(about.key) // it was not deleted by somebody whose it is not
+				s.places[i].key = ""
 			}
 			if operation == "deleteNode" && s.places[i].node == about.node {
 				s.places[i].node = ""
@@ -261,6 +287,22 @@ func (s *stage) after(operation string, about place, a answer) {
 		}
 	}
 	s.deeds.take()
+}
+
+// dropKey deletes an API key, whosever it is.
+func (s *stage) dropKey(key string) {
+	s.t.Helper()
+	i, err := id.Parse[id.APIKeyKind](key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for email := range s.people {
+		u := s.user(email)
+		s.write(func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.APIKeys().Delete(ctx, u.ID, i)
+			return err
+		})
+	}
 }
 
 // leave has another place take about's.

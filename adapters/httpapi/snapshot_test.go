@@ -15,7 +15,7 @@ func (w *world) snapshot() string {
 	var b strings.Builder
 	all := page.Query{Limit: page.MaxLimit}
 	err := w.store.View(w.t.Context(), func(ctx context.Context, tx store.Tx) error {
-		users, err := tx.Users().List(ctx, all)
+		users, err := tx.Users().List(ctx, store.UserFilter{}, all)
 		if err != nil {
 			return err
 		}

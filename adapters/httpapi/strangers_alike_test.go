@@ -14,6 +14,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -86,6 +87,7 @@ func newTracedWorld(t testing.TB, of store.Store) tracedWorld {
 	tr := new(trail)
 	return tracedWorld{newWorldOf(t, parts{
 		store: tracedStore{of, tr}, hasher: tracedHasher{trail: tr}, perUser: 1000,
+		posted:  func(l identity.Letter) { tr.note("write a letter: " + l.Template) },
 		connect: func(c tenant.Connector) tenant.Connector { return tracedTenants{c, tr} },
 	}), tr}
 }
@@ -304,6 +306,38 @@ func TestSigningInTellsNobodyWhoIsThere(t *testing.T) {
 		t.Errorf("what is no address:\n%s\n%s", none.text, none.steps)
 	}
 	t.Logf("every one took:\n%s", unknown.steps)
+}
+
+// TestCodesTellNobodyWhoIsThere: to ask for a code, to ask again too soon and to
+// come with a wrong one has the same answer by the same steps for every address.
+func TestCodesTellNobodyWhoIsThere(t *testing.T) {
+	t.Parallel()
+	w := newTracedWorld(t, memstore.New())
+	w.ban(operatorMail)
+	for path, body := range map[string]map[string]any{
+		"/api/auth/register/send-code":       {},
+		"/api/auth/register":                 {"password": "another password", "email_verification_code": "000000"},
+		"/api/auth/reset-password/send-code": {},
+		"/api/auth/reset-password":           {"new_password": "another password", "email_verification_code": "000000"},
+	} {
+		ask := func(email string) told {
+			body := maps.Clone(body)
+			body["email"] = email
+			return w.tell(w.anybody(), "POST", path, body, email)
+		}
+		for round := range 7 { // the first time, too soon, and with a code that has been tried too often
+			unknown := ask("nobody@kubebyon.test")
+			if unknown.Code >= 500 {
+				t.Fatalf("%s: %d %s", path, unknown.Code, unknown.Body)
+			}
+			for what, email := range map[string]string{"an account": userEmail, "a banned account": operatorMail} {
+				alike(t, fmt.Sprintf("%s, time %d: an unknown address and %s", path, round+1, what), unknown, ask(email))
+			}
+			if round == 0 {
+				t.Logf("%s: %d by\n%s", path, unknown.Code, unknown.steps)
+			}
+		}
+	}
 }
 
 // TestJoinTokensTellNothing but whether they can be used: of whose cluster, and

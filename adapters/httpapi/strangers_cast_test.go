@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"regexp"
@@ -14,8 +15,10 @@ import (
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
 	"github.com/kubebyon/kubebyon/adapters/memstore"
+	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -29,6 +32,7 @@ type member struct {
 	as   standing
 	come func(*strangers) caller // with a session of their own, where they have one
 
+	byKey   bool // with an API key
 	foreign bool // a foreign page sends a credential that a browser would not add by itself
 }
 
@@ -37,6 +41,7 @@ const (
 	bannedEmail   = "bruno@kubebyon.test"
 	resetEmail    = "rita@kubebyon.test"
 	leavingEmail  = "lena@kubebyon.test"
+	goneEmail     = "gus@kubebyon.test"
 )
 
 // theCast is everybody who asks. Those whose credential is not good any more
@@ -56,17 +61,17 @@ func theCast() []member {
 	cast := []member{
 		{name: "the owner", as: asOwner, come: signedIn(userEmail)},
 		{name: "the owner, from the server's own site", as: asOwner, come: signedIn(userEmail, "Origin", "http://"+host, "Sec-Fetch-Site", "same-origin")},
-		{name: "the owner, by key", as: asOwner, come: byKey(userEmail)},
-		{name: "the owner's key, sent by a foreign page", as: asOwner, foreign: true, come: byKey(userEmail, "Origin", foreignOrigin, "Sec-Fetch-Site", "cross-site")},
-		{name: "the owner's key beside another's cookie", as: asOwner, come: beside(userEmail, otherEmail)},
+		{name: "the owner, by key", byKey: true, as: asOwner, come: byKey(userEmail)},
+		{name: "the owner's key, sent by a foreign page", byKey: true, as: asOwner, foreign: true, come: byKey(userEmail, "Origin", foreignOrigin, "Sec-Fetch-Site", "cross-site")},
+		{name: "the owner's key beside another's cookie", byKey: true, as: asOwner, come: beside(userEmail, otherEmail)},
 		{name: "another", as: asOther, come: signedIn(otherEmail)},
-		{name: "another, by key", as: asOther, come: byKey(otherEmail)},
-		{name: "another's key beside the owner's cookie", as: asOther, come: beside(otherEmail, userEmail)},
-		{name: "another's key beside an admin's cookie, from a foreign page", as: asOther, foreign: true, come: beside(otherEmail, adminEmail, "Origin", foreignOrigin)},
+		{name: "another, by key", byKey: true, as: asOther, come: byKey(otherEmail)},
+		{name: "another's key beside the owner's cookie", byKey: true, as: asOther, come: beside(otherEmail, userEmail)},
+		{name: "another's key beside an admin's cookie, from a foreign page", byKey: true, as: asOther, foreign: true, come: beside(otherEmail, adminEmail, "Origin", foreignOrigin)},
 		{name: "an operator", as: asOperator, come: signedIn(operatorMail)},
-		{name: "an operator, by key", as: asOperator, come: byKey(operatorMail)},
+		{name: "an operator, by key", byKey: true, as: asOperator, come: byKey(operatorMail)},
 		{name: "an admin", as: asAdmin, come: signedIn(adminEmail)},
-		{name: "an admin, by key", as: asAdmin, come: byKey(adminEmail)},
+		{name: "an admin, by key", byKey: true, as: asAdmin, come: byKey(adminEmail)},
 
 		{name: "nobody", as: asAnonymous, come: func(s *strangers) caller { return s.anybody() }},
 		{name: "an empty Authorization beside an admin's cookie", as: asAnonymous, come: signedIn(adminEmail, "Authorization", "")},
@@ -94,7 +99,8 @@ func theCast() []member {
 var deadCredentials = []string{
 	"an admin who signed out", "an admin who was away for a week", "an admin whose session is a month old",
 	"an admin whose password was reset", "a banned admin", "a banned admin, by key", "an admin, by a key that has expired",
-	"a session of no account", "an unknown session", "a session with one character changed", "a session as a key", "a key as a session",
+	"an admin who is no more", "an admin who is no more, by key",
+	"an unknown session", "a session with one character changed", "a session as a key", "a key as a session",
 	"two keys", "a good session before a bad one",
 }
 
@@ -116,7 +122,7 @@ func newStrangers(t testing.TB) *strangers {
 		store: watchedStore{mem, d}, perUser: 1000,
 		connect: func(c tenant.Connector) tenant.Connector { return watchedTenants{c, d} },
 	})
-	for _, email := range []string{bannedEmail, resetEmail, leavingEmail} {
+	for _, email := range []string{bannedEmail, resetEmail, leavingEmail, goneEmail} {
 		s.account(email, actor.Admin)
 	}
 	s.endSessions()
@@ -164,6 +170,15 @@ func (s *strangers) endSessions() {
 	s.dead["a banned admin"], s.dead["a banned admin, by key"] = good(s.as(bannedEmail)), good(s.byKey(bannedEmail, nil))
 	s.ban(bannedEmail)
 
+	s.dead["an admin who is no more"], s.dead["an admin who is no more, by key"] = good(s.as(goneEmail)), good(s.byKey(goneEmail, nil))
+	s.write(func(ctx context.Context, tx store.Tx) error {
+		u, err := tx.Users().ByEmail(ctx, goneEmail)
+		if err != nil {
+			return err
+		}
+		return tx.Users().Remove(ctx, u.ID, s.clock.now())
+	})
+
 	now := s.clock.now()
 	s.dead["an admin, by a key that has expired"] = s.byKey(adminEmail, &now)
 	s.forge()
@@ -190,17 +205,6 @@ func (s *strangers) forge() {
 	two := s.anybody()
 	two.header["Authorization"] = slices.Repeat(key.header["Authorization"], 2)
 	s.dead["two keys"] = two
-
-	orphan := "kbs_" + strings.Repeat("B", 43)
-	sum := sha256.Sum256([]byte(orphan))
-	now := s.clock.now()
-	s.write(func(ctx context.Context, tx store.Tx) error { // a database with foreign keys would refuse it
-		return tx.Sessions().Insert(ctx, store.Session{
-			ID: id.New[id.SessionKind](now, s.random.id()), UserID: id.New[id.UserKind](now, s.random.id()), TokenHash: sum[:],
-			CreatedAt: now, ExpiresAt: now.Add(day), EndsAt: now.Add(day),
-		})
-	})
-	s.dead["a session of no account"] = cookie(orphan)
 }
 
 // altered is text with one character in its middle changed: of an identifier,
@@ -217,23 +221,79 @@ func altered(text string) string {
 // byKey makes an API key.
 func (w *world) byKey(email string, expires *time.Time) caller {
 	w.t.Helper()
+	_, value := w.apiKey(email, expires)
+	return w.anybody().with("Authorization", "Bearer "+value)
+}
+
+// apiKey puts one where they are kept, however many there are.
+func (w *world) apiKey(email string, expires *time.Time) (key, value string) {
+	w.t.Helper()
 	raw, err := w.random.secret()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	value := fmt.Sprintf("kbk_%x", raw)
+	value = fmt.Sprintf("kbk_%x", raw)
 	sum := sha256.Sum256([]byte(value))
+	i := id.New[id.APIKeyKind](w.clock.now(), w.random.id())
+	u := w.user(email)
 	w.write(func(ctx context.Context, tx store.Tx) error {
-		u, err := tx.Users().ByEmail(ctx, email)
-		if err != nil {
-			return err
-		}
 		return tx.APIKeys().Insert(ctx, store.APIKey{
-			ID: id.New[id.APIKeyKind](w.clock.now(), w.random.id()), UserID: u.ID, Name: "key", DisplayPrefix: value[:10],
+			ID: i, UserID: u.ID, Name: "key", DisplayPrefix: value[:10],
 			ValueHash: sum[:], CreatedAt: w.clock.now(), ExpiresAt: expires,
 		})
 	})
-	return w.anybody().with("Authorization", "Bearer "+value)
+	return i.String(), value
+}
+
+func (w *world) user(email string) store.User {
+	w.t.Helper()
+	u, there := w.find(email)
+	if !there {
+		w.t.Fatalf("there is no %s", email)
+	}
+	return u
+}
+
+func (w *world) find(email string) (u store.User, there bool) {
+	w.t.Helper()
+	err := w.store.View(w.t.Context(), func(ctx context.Context, tx store.Tx) (err error) {
+		u, err = tx.Users().ByEmail(ctx, email)
+		return err
+	})
+	if err != nil && !errors.Is(err, fault.NotFound) {
+		w.t.Fatal(err)
+	}
+	return u, err == nil
+}
+
+// revive makes the accounts anew that have been deleted.
+func (w *world) revive() {
+	w.t.Helper()
+	for email, role := range members {
+		if _, there := w.find(email); !there {
+			w.account(email, role)
+		}
+	}
+}
+
+// endClusters has all clusters of all be gone.
+func (w *world) endClusters() {
+	w.t.Helper()
+	w.write(func(ctx context.Context, tx store.Tx) error {
+		all, err := tx.Clusters().List(ctx, store.Everyone(), store.ClusterFilter{}, page.Query{Limit: page.MaxLimit})
+		if err != nil {
+			return err
+		}
+		for _, rec := range all.Items {
+			c := clusters.Of(rec)
+			c.Vanish(w.clock.now())
+			rec = c.Record()
+			if err := tx.Clusters().Update(ctx, &rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // word is one that was not there before.
@@ -257,14 +317,32 @@ func (w *world) estate(email, name string) *estate {
 	tokenID, value := c.token(cluster)
 	e := &estate{owner: email, named: map[string]string{
 		"clusterID": cluster, "tokenID": tokenID, "nodeID": w.node(cluster, name+"-node"),
-		"cluster_id": cluster, "token": value,
+		"cluster_id": cluster, "token": value, "provider": "company",
 	}}
 	e.named["node_id"] = e.named["nodeID"]
+	w.written(email)
+	e.named["userID"] = w.user(email).ID.String()
+	e.named["keyID"], _ = w.apiKey(email, nil)
 	used := w.used(cluster, 9_100_000_000+int64(crc32.ChecksumIEEE([]byte(name))))
 	e.marks = append(idRE.FindAllString(w.holdings(e), -1), email, name, value[:10], "kubeconfig-secret-material", used)
 	slices.Sort(e.marks)
 	e.marks = slices.Compact(e.marks)
 	return e
+}
+
+// written has a message to somebody wait to be delivered.
+func (w *world) written(email string) {
+	w.t.Helper()
+	err := w.store.InTx(w.t.Context(), func(ctx context.Context, tx store.Tx) error {
+		u, err := tx.Users().ByEmail(ctx, email)
+		if err != nil {
+			return err
+		}
+		return w.messages.Send(ctx, tx, identity.Letter{To: email, Template: "welcome", UserID: u.ID, Key: "welcome/" + u.ID.String()})
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // used has a cluster's control plane use so much of the processors at this
@@ -299,6 +377,10 @@ func (w *world) holdings(e *estate) string {
 	err = w.store.View(w.t.Context(), func(ctx context.Context, tx store.Tx) error {
 		owner, err := tx.Users().ByEmail(ctx, e.owner)
 		note(&b, owner, err)
+		keys, err := tx.APIKeys().List(ctx, owner.ID, all)
+		note(&b, keys.Items, err)
+		logins, err := tx.SignIns().List(ctx, owner.ID, all)
+		note(&b, logins.Items, err)
 		c, err := tx.Clusters().Get(ctx, store.OwnedBy(owner.ID), cluster)
 		note(&b, c, err)
 		t, err := tx.Tokens().Get(ctx, store.OwnedBy(owner.ID), token)

@@ -1,6 +1,9 @@
 package httpapi_test
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // verdict is what becomes of a request about the owner's things.
 type verdict int
@@ -13,12 +16,14 @@ const (
 	forbidden                      // 403
 	unauthenticated                // 401
 	csrfRejected                   // 403
+	does                           // done to the owner's things, and the answer holds nothing of them
+	sessionRequired                // 403: a key may not
 )
 
-func (v verdict) done() bool { return v == sees || v == own }
+func (v verdict) done() bool { return v == sees || v == own || v == does }
 
 func (v verdict) String() string {
-	return [...]string{"nothing", "sees", "own", "not_found", "forbidden", "unauthenticated", "csrf_rejected"}[v]
+	return [...]string{"nothing", "sees", "own", "not_found", "forbidden", "unauthenticated", "csrf_rejected", "does", "session_required"}[v]
 }
 
 // may says what becomes of an operation on the owner's things, by who asks. Who
@@ -37,6 +42,12 @@ type may struct {
 	// ownSiteOnly: a foreign page is refused whatever the credential.
 	ownSiteOnly bool
 
+	// inPerson: what a session may do, a key may not.
+	inPerson bool
+
+	// ready is done to the world, after the owner got something, for those who may.
+	ready func(*strangers)
+
 	// body is sent; nil: what the document gives as examples, where a body is needed.
 	body func(*strangers) any
 }
@@ -53,8 +64,12 @@ func consoleTable() map[string]may {
 		whoManages        = may{owner: sees, other: notFound, operator: forbidden, admin: sees}
 		whoseNodes        = may{owner: sees, other: notFound, operator: sees, admin: sees}
 		whoHasTheToken    = may{owner: sees, other: sees, operator: sees, admin: sees, anonymous: sees, foreignPage: sees}
+		whoeverComes      = may{owner: own, other: own, operator: own, admin: own, anonymous: own, ownSiteOnly: true}
 		whoHasThePassword = may{owner: sees, other: sees, operator: sees, admin: sees, anonymous: sees, ownSiteOnly: true}
 		admins            = may{owner: forbidden, other: forbidden, operator: forbidden, admin: sees}
+		adminsOnly        = may{owner: forbidden, other: forbidden, operator: forbidden, admin: own}
+		adminsBlindly     = may{owner: forbidden, other: forbidden, operator: forbidden, admin: does}
+		oneselfInPerson   = may{owner: sees, other: own, operator: own, admin: own, inPerson: true}
 	)
 	return map[string]may{
 		// The server itself says nothing of anybody.
@@ -62,15 +77,37 @@ func consoleTable() map[string]may {
 		"getReadiness": everybody,
 		"getVersion":   everybody,
 
-		// Signing in takes the password and nothing else.
+		// Signing in takes the password, and setting one the code; nothing else.
 		"listAuthProviders": everybody,
 		"login":             whoHasThePassword.with(func(*strangers) any { return map[string]any{"email": userEmail, "password": password} }),
 		"logout":            everybody,
 
+		// A provider's word opens an account; without it the browser goes to the page
+		// where people sign in.
+		"beginSSO":    everybody,
+		"completeSSO": everybody,
+
+		// Codes go to whoever reads the mail; the answer says nothing of anybody.
+		"sendRegistrationCode": whoeverComes.with(func(s *strangers) any { return map[string]any{"email": s.word("new") + "@kubebyon.test"} }),
+		"sendResetCode":        whoeverComes.with(func(s *strangers) any { return map[string]any{"email": s.word("new") + "@kubebyon.test"} }),
+		"register":             whoeverComes.with(func(s *strangers) any { return s.registration(s.word("new") + "@kubebyon.test") }),
+		"resetPassword":        whoHasThePassword.with(func(s *strangers) any { s.clock.advance(time.Minute); return s.reset(userEmail) }),
+
 		// One's own account.
-		"getCurrentUser": oneself,
-		"getProfile":     oneself,
-		"updateProfile":  oneself,
+		"getNotificationSettings":    signedIn,
+		"updateNotificationSettings": signedIn.with(func(*strangers) any { return map[string]any{"slack_target": "U012AB3CD", "slack_notifications": true} }),
+		"getCurrentUser":             oneself,
+		"getProfile":                 oneself,
+		"updateProfile":              oneself,
+		"uploadAvatar":               oneself.with(func(*strangers) any { return formOf(redSquare) }),
+		"deleteCurrentUser": oneselfInPerson.after(func(s *strangers) { s.endClusters() }).
+			with(func(*strangers) any { return map[string]any{"password": password} }),
+
+		// API keys: others do not get to know which there are, and nothing happens to
+		// those that they name.
+		"listAPIKeys":  oneself,
+		"createAPIKey": {owner: own, other: own, operator: own, admin: own, inPerson: true},
+		"deleteAPIKey": oneselfInPerson,
 
 		// Clusters: operators read them, and change nothing about them.
 		"listKubernetesVersions": signedIn,
@@ -104,6 +141,28 @@ func consoleTable() map[string]may {
 		"listActivities":    oneself,
 		"listAllActivities": admins,
 		"listClusterJobs":   admins,
+
+		// The installation's settings say nothing of anybody.
+		"getSystemSettings":    {owner: forbidden, other: forbidden, operator: forbidden, admin: own},
+		"updateSystemSettings": may{owner: forbidden, other: forbidden, operator: forbidden, admin: own}.with(func(*strangers) any { return map[string]any{"settings": map[string]any{"registration_enabled": false}} }),
+		// How messages leave the installation says nothing of anybody; the log of
+		// them names accounts.
+		"getNotificationConfig": adminsOnly,
+		"updateNotificationConfig": adminsOnly.with(func(*strangers) any {
+			return map[string]any{"config": map[string]any{"notification_delivery": map[string]any{"enabled_channels": []string{"email"}}}}
+		}),
+		"testNotification": adminsOnly.with(func(*strangers) any {
+			return map[string]any{"channel": "email", "target": "ada@example.com", "template": "welcome"}
+		}),
+		"listDeliveries": admins,
+
+		// All accounts.
+		"listUsers":         admins,
+		"getUser":           admins,
+		"setUserStatus":     admins.with(func(*strangers) any { return map[string]any{"status": "active"} }),
+		"setUserRole":       admins.with(func(*strangers) any { return map[string]any{"role": "user"} }),
+		"resetUserPassword": adminsBlindly.with(func(*strangers) any { return map[string]any{"new_password": password} }),
+		"listUserLogins":    admins,
 	}
 }
 
@@ -111,18 +170,24 @@ func consoleTable() map[string]may {
 // they are for. All of them are for everybody and say nothing of anybody.
 func undocumented() map[string]string {
 	return map[string]string{
-		"GET /openapi.json":     "the document",
-		"GET /openapi.yaml":     "the document",
-		"GET /openapi-3.0.json": "the document",
-		"GET /openapi-3.0.yaml": "the document",
-		"* /docs/*":             "the document's reader",
-		"HEAD /join":            "whether a token can be used",
+		"GET /openapi.json":                          "the document",
+		"GET /openapi.yaml":                          "the document",
+		"GET /openapi-3.0.json":                      "the document",
+		"GET /openapi-3.0.yaml":                      "the document",
+		"* /docs/*":                                  "the document's reader",
+		"GET /avatars/{userID}/{picture}":            "a picture, for whoever knows its address",
+		"HEAD /join":                                 "whether a token can be used",
 		"HEAD /api/join/clusters/{clusterID}/script": "whether a token can be used",
 	}
 }
 
 func (m may) with(body func(*strangers) any) may {
 	m.body = body
+	return m
+}
+
+func (m may) after(ready func(*strangers)) may {
+	m.ready = ready
 	return m
 }
 
@@ -149,6 +214,9 @@ func (m may) verdict(of member, method string) verdict {
 		who = asOwner
 	}
 	said := [...]verdict{m.owner, m.other, m.operator, m.admin, m.anonymous, m.foreignPage}[who]
+	if of.byKey && m.inPerson && said.done() {
+		return sessionRequired
+	}
 	if said != nothing {
 		return said
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/keyseal"
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/adapters/memtenant"
+	"github.com/kubebyon/kubebyon/adapters/smtpnotify"
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
@@ -28,11 +29,15 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
+	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/core/overview"
+	"github.com/kubebyon/kubebyon/core/settings"
 	"github.com/kubebyon/kubebyon/core/tenants"
 	"github.com/kubebyon/kubebyon/core/tokens"
+	"github.com/kubebyon/kubebyon/ports/notify"
 	"github.com/kubebyon/kubebyon/ports/passwords"
 	"github.com/kubebyon/kubebyon/ports/provision"
+	"github.com/kubebyon/kubebyon/ports/sso"
 	"github.com/kubebyon/kubebyon/ports/store"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
@@ -48,18 +53,25 @@ const (
 	operatorMail = "olga@kubebyon.test"
 )
 
+// members are the accounts of every world.
+var members = map[string]actor.Role{adminEmail: actor.Admin, userEmail: actor.User, otherEmail: actor.User, operatorMail: actor.Operator}
+
 // world is a whole platform behind the API, each test's own.
 type world struct {
-	t       testing.TB
-	server  *httpapi.Server
-	store   *flaky
-	tenants *memtenant.Connector
-	people  *identity.Service
-	planes  *planes
-	clock   *clock
-	log     *buffer
-	spec    *spec
-	random  *counter
+	t        testing.TB
+	server   *httpapi.Server
+	store    *flaky
+	tenants  *memtenant.Connector
+	people   *identity.Service
+	planes   *planes
+	clock    *clock
+	log      *buffer
+	spec     *spec
+	random   *counter
+	mail     *mailbox
+	policy   *policy
+	couriers *couriers
+	messages *notifications.Service
 }
 
 func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
@@ -73,6 +85,8 @@ type parts struct {
 	connect func(tenant.Connector) tenant.Connector // what stands before the tenants
 	perUser int                                     // clusters
 	hasher  passwords.Hasher                        // nil: plainHasher
+	posted  func(identity.Letter)                   // told of each letter; nil: nobody is
+	beside  *world                                  // another server on the same store; nil: there is none
 }
 
 func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world {
@@ -80,6 +94,10 @@ func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world 
 	w := &world{
 		t: t, store: &flaky{Store: of.store}, tenants: memtenant.New(), planes: new(planes), log: new(buffer),
 		clock: &clock{t: time.Date(2026, 4, 23, 7, 50, 0, 0, time.UTC)}, spec: theSpec(), random: new(counter),
+		mail: &mailbox{posted: of.posted}, policy: &policy{open: true, providers: map[string]sso.Provider{"company": company{}}},
+	}
+	if of.beside != nil {
+		w.clock, w.random, w.mail, w.policy = of.beside.clock, of.beside.random, of.beside.mail, of.beside.policy
 	}
 	log := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	random := w.random
@@ -89,8 +107,11 @@ func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world 
 		of.hasher = plainHasher{}
 	}
 	var s httpapi.Services
-	var err [7]error
-	s.Identity, err[0] = identity.New(identity.Deps{Store: w.store, Passwords: of.hasher, Log: log, Now: w.clock.now, Random: random.id, Secret: random.secret})
+	var err [9]error
+	s.Identity, err[0] = identity.New(identity.Deps{
+		Store: w.store, Passwords: of.hasher, Seal: sealer, Mail: w.mail, Policy: w.policy,
+		Log: log, Now: w.clock.now, Random: random.id, Secret: random.secret,
+	})
 	s.Clusters, err[1] = clusters.New(clusters.Deps{
 		Store: w.store, Seal: sealer, Provisioner: w.planes, Catalog: w.planes, Now: w.clock.now, Random: random.id,
 		CheckPassword: s.Identity.CheckPassword, Committed: func() {}, MaxPerUser: of.perUser,
@@ -109,12 +130,20 @@ func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world 
 		c(&conf)
 	}
 	s.Metering, err[6] = metering.New(w.store, w.clock.now)
+	s.Settings, err[7] = settings.New(settings.Deps{
+		Store: w.store, Seal: sealer, Log: log, Now: w.clock.now, Random: random.id,
+		CheckMail: func(s notify.SMTP) error { _, err := smtpnotify.New(s, smtpnotify.Config{}); return err },
+	})
+	s.Notifications, err[8] = w.notifications(sealer)
 	w.server, err[5] = httpapi.New(conf, s)
 	if e := errors.Join(err[:]...); e != nil {
 		t.Fatal(e)
 	}
 	w.people = s.Identity
-	for email, role := range map[string]actor.Role{adminEmail: actor.Admin, userEmail: actor.User, otherEmail: actor.User, operatorMail: actor.Operator} {
+	if of.beside != nil { // it has made the accounts
+		return w
+	}
+	for email, role := range members {
 		if _, err := w.people.Create(t.Context(), identity.NewAccount{Email: email, Role: role, Password: secret.New(password)}); err != nil {
 			t.Fatal(err)
 		}
@@ -301,8 +330,11 @@ type answer struct {
 // is, anything else as JSON.
 func (c caller) request(method, target string, body any) *http.Request {
 	var in io.Reader
+	contentType := "application/json"
 	switch b := body.(type) {
 	case nil:
+	case form:
+		in, contentType = strings.NewReader(string(b)), formType
 	case string:
 		in = strings.NewReader(b)
 	default:
@@ -315,7 +347,7 @@ func (c caller) request(method, target string, body any) *http.Request {
 	r := httptest.NewRequestWithContext(c.t.Context(), method, target, in)
 	r.Host, r.RemoteAddr = host, peerAddr
 	if in != nil {
-		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Content-Type", contentType)
 	}
 	for name, values := range c.header {
 		r.Header[name] = values

@@ -6,6 +6,7 @@ package console
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -13,34 +14,39 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/httpapi/edge"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/joinscript"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
+	"github.com/kubebyon/kubebyon/adapters/httpapi/picture"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/problem"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
+	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/core/overview"
+	"github.com/kubebyon/kubebyon/core/settings"
 	"github.com/kubebyon/kubebyon/core/tokens"
 )
 
 // Services are what the console API exposes.
 type Services struct {
-	Identity *identity.Service
-	Clusters *clusters.Service
-	Tokens   *tokens.Service
-	Nodes    *nodes.Service
-	Overview *overview.Service
-	Metering *metering.Service
+	Identity      *identity.Service
+	Clusters      *clusters.Service
+	Tokens        *tokens.Service
+	Nodes         *nodes.Service
+	Overview      *overview.Service
+	Metering      *metering.Service
+	Settings      *settings.Service
+	Notifications *notifications.Service
 }
 
 // Config is how the console API behaves.
 type Config struct {
-	PublicBaseURL string // where people reach the API; empty: where the request reached it
-	JoinBaseURL   string // where machines do; empty: the public one
-	NodeMirror    string // where machines get Kubernetes from; empty: the default
-	JoinLimit     *edge.Limiter
-	AuthLimit     *edge.Limiter
-	Now           func() time.Time
+	BaseURLs   BaseURLs
+	NodeMirror string // where machines get Kubernetes from; empty: the default
+	JoinLimit  *edge.Limiter
+	AuthLimit  *edge.Limiter
+	MailLimit  *edge.Limiter // for each address that codes are mailed to
+	Now        func() time.Time
 }
 
 // console holds what the handlers need.
@@ -50,13 +56,18 @@ type console struct {
 	api     operation.API
 	keeper  session.Keeper
 	guesses *guesses // of passwords
+	studio  *picture.Studio
 }
 
 // Register adds the console API's operations to api.
 func Register(api operation.API, c Config, s Services, keeper session.Keeper) {
-	h := console{Config: c, Services: s, api: api, keeper: keeper, guesses: newGuesses()}
+	h := console{Config: c, Services: s, api: api, keeper: keeper, guesses: newGuesses(), studio: picture.NewStudio()}
 	h.registerAuth()
+	h.registerCodes()
+	h.registerSSO()
 	h.registerMe()
+	h.registerAvatar()
+	h.registerAPIKeys()
 	h.registerClusters()
 	h.registerKubeconfig()
 	h.registerOperations()
@@ -67,12 +78,17 @@ func Register(api operation.API, c Config, s Services, keeper session.Keeper) {
 	h.registerNodes()
 	h.registerNodeEvents()
 	h.registerOverview()
+	h.registerSettings()
+	h.registerPreferences()
+	h.registerAdminNotifications()
+	h.registerAdminUsers()
 }
 
 // joinBase is what join commands begin with.
 func (h console) joinBase(ctx context.Context) (string, error) {
-	for _, base := range []string{h.JoinBaseURL, h.PublicBaseURL, edge.Of(ctx).Origin} {
-		if base != "" && joinscript.IsURL(base) {
+	public, join := h.BaseURLs(ctx)
+	for _, base := range []string{join, public, edge.Of(ctx).Origin} {
+		if base = strings.TrimRight(base, "/"); base != "" && joinscript.IsURL(base) {
 			return base, nil
 		}
 	}
@@ -107,6 +123,8 @@ const (
 	tagJoin     = "Joining"
 	tagNodes    = "Nodes"
 	tagOverview = "Overview"
+	tagAdmin    = "Administration"
+	tagUsers    = "Users"
 )
 
 // Tags are the groups of operations, in the order in which they are read.
@@ -119,6 +137,8 @@ func Tags() []*huma.Tag {
 		{Name: tagJoin, Description: "What a machine asks for to join. These calls need no account, only a join token."},
 		{Name: tagNodes, Description: "The machines in the clusters."},
 		{Name: tagOverview, Description: "How everything is, and what happened."},
+		{Name: tagAdmin, Description: "The installation itself, for administrators."},
+		{Name: tagUsers, Description: "All accounts, for administrators."},
 	}
 }
 

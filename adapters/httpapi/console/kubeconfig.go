@@ -10,8 +10,6 @@ import (
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
 	"github.com/kubebyon/kubebyon/core/clusters"
-	"github.com/kubebyon/kubebyon/core/kernel/actor"
-	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 )
@@ -66,22 +64,11 @@ func (h console) readKubeconfig(ctx context.Context, in *kubeconfigIn) (*kubecon
 	return &kubeconfigOut{func(ctx huma.Context) { h.writeKubeconfig(ctx, a, in.Download) }}, nil
 }
 
-// unlock limits how often a wrong password may be tried: whoever has stolen a
-// session shall not find out the password with it.
-func (h console) unlock(ctx context.Context, i id.Cluster, password secret.Text) (clusters.Access, error) {
-	who, err := actor.From(ctx)
-	if err != nil {
-		return clusters.Access{}, err
-	}
-	key := "password " + who.UserID.String()
-	defer h.guesses.lock(key)() // one guess at a time: many at once would all pass the look below
-	if err := h.AuthLimit.Peek(ctx, key); err != nil {
-		return clusters.Access{}, err
-	}
-	a, err := h.Clusters.Kubeconfig(ctx, i, password)
-	if fault.CodeOf(err) == "password_incorrect" {
-		_ = h.AuthLimit.Take(ctx, key) // this answer tells the password was wrong; the next may be a refusal
-	}
+func (h console) unlock(ctx context.Context, i id.Cluster, password secret.Text) (a clusters.Access, err error) {
+	err = h.guess(ctx, func() error {
+		a, err = h.Clusters.Kubeconfig(ctx, i, password)
+		return err
+	})
 	return a, err
 }
 

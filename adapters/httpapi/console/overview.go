@@ -49,7 +49,7 @@ type AuditedActivity struct {
 	Activity
 	ActorUserID  *string `json:"actor_user_id" doc:"null: not a person." example:"usr_06evjm9m80zy3f60rzw2n56twg"`
 	ActorType    string  `json:"actor_type" doc:"user, node, system." example:"user"`
-	ActorMethod  string  `json:"actor_method" doc:"How the actor proved who it is: session, api_key, password, join_token, process." example:"session"`
+	ActorMethod  string  `json:"actor_method" doc:"How the actor proved who it is: session, api_key, password, email_code, sso, join_token, process." example:"session"`
 	ResourceType string  `json:"resource_type" example:"cluster"`
 	ResourceID   *string `json:"resource_id" example:"cl_06evjm9m80zy3f60rzw2n56twg"`
 	Action       string  `json:"action" example:"create_requested"`

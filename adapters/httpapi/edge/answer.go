@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -72,23 +74,26 @@ func (d Door) rescue(out *answer, r *http.Request, panicked any) {
 	if out.status != 0 {
 		panic(http.ErrAbortHandler) // half an answer must not look whole
 	}
-	clear(out.Header())
+	maps.DeleteFunc(out.Header(), func(name string, _ []string) bool { return !saysWhoMayRead(name) })
 	problem.Write(out, problem.New(r.Context(), http.StatusInternalServerError, "internal", "Something went wrong on our side. The log tells more under the request's id."))
 }
 
-// record writes the access log. It names the route, never the path or the
-// query: those hold tokens.
-func (d Door) record(r *http.Request, v *Visit, out *answer, took time.Duration, end func(method, route string, status int)) {
+// saysWhoMayRead tells the headers of CORS: a page that may read answers may also
+// read that one went wrong.
+func saysWhoMayRead(header string) bool {
+	return header == "Vary" || strings.HasPrefix(header, "Access-Control-")
+}
+
+// record writes the access log, also of an answer that was broken off. It names
+// the route, never the path or the query: those hold tokens.
+func (d Door) record(r *http.Request, v *Visit, out *answer, took time.Duration, isWhole bool, end func(method, route string, status int)) {
 	route := ""
 	if c := chi.RouteContext(r.Context()); c != nil {
 		route = c.RoutePattern()
 	}
 	status := out.status
-	if status == 0 {
+	if status == 0 && isWhole {
 		status = http.StatusOK
-	}
-	if d.Observe != nil {
-		d.Observe(method(r), route, status, took)
 	}
 	level := slog.LevelInfo
 	if route == "/healthz" || route == "/readyz" {

@@ -54,12 +54,33 @@ type Door struct {
 	Now     func() time.Time
 	Random  func(b []byte) error
 	Proxies Proxies
-	// Observe is told of every answer; nil: nobody is. The route is a pattern.
-	Observe func(method, route string, status int, took time.Duration)
-	// Begin is told of every request, and whether it comes from a trusted proxy,
-	// whose headers are believed; what it returns is told of its answer. The
-	// request is answered in the context that it returns. Nil: nobody is.
-	Begin func(r *http.Request, trusted bool) (context.Context, func(method, route string, status int))
+	Begin   Observer
+}
+
+// Observer is told that a request begins, and whether it comes from a trusted
+// proxy, whose headers are believed. The request is answered in the context that
+// it returns; the function that it returns is told of the answer once. The method
+// is one of HTTP's or "OTHER", the route a pattern, empty where nothing matched,
+// and the status 0 when the connection was broken off before there was one. A nil
+// Observer is nobody.
+type Observer func(r *http.Request, trusted bool) (context.Context, func(method, route string, status int))
+
+// Around returns an Observer that tells inner between being told itself.
+func (o Observer) Around(inner Observer) Observer {
+	switch {
+	case o == nil:
+		return inner
+	case inner == nil:
+		return o
+	}
+	return func(r *http.Request, trusted bool) (context.Context, func(method, route string, status int)) {
+		ctx, end := o(r, trusted)
+		ctx, done := inner(r.WithContext(ctx), trusted)
+		return ctx, func(method, route string, status int) {
+			done(method, route, status)
+			end(method, route, status)
+		}
+	}
 }
 
 // Middleware names, logs and guards every request that next serves.
@@ -71,9 +92,11 @@ func (d Door) Middleware(next http.Handler) http.Handler {
 		r = r.WithContext(problem.WithRequest(ctx, v.ID))
 		out := &answer{ResponseWriter: w, id: v.ID}
 		began := d.Now()
+		isWhole := false
+		defer func() { d.record(r, v, out, d.Now().Sub(began), isWhole, end) }()
 		defer func() {
 			d.rescue(out, r, recover())
-			d.record(r, v, out, d.Now().Sub(began), end)
+			isWhole = true
 		}()
 		next.ServeHTTP(out, r)
 	})

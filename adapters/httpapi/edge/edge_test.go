@@ -2,6 +2,7 @@ package edge_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -45,6 +46,22 @@ func TestPanicBecomesAProblem(t *testing.T) {
 	}
 }
 
+// TestAPageMayReadThatSomethingBroke: what CORS says of the answer stays.
+func TestAPageMayReadThatSomethingBroke(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	o, err := edge.NewOrigins([]string{"https://console.test"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := door(&log).Middleware(o.CORS(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("broken") })))
+	a := httptest.NewRecorder()
+	h.ServeHTTP(a, request("203.0.113.7:1", "Origin", "https://console.test"))
+	if a.Code != 500 || a.Header().Get("Access-Control-Allow-Origin") != "https://console.test" || a.Header().Get("Access-Control-Allow-Credentials") != "true" || a.Header().Get("Vary") != "Origin" {
+		t.Errorf("got %d %v", a.Code, a.Header())
+	}
+}
+
 // TestPanicAfterHalfAnAnswer breaks the connection: half an answer must not
 // look whole.
 func TestPanicAfterHalfAnAnswer(t *testing.T) {
@@ -82,7 +99,45 @@ func TestAnAbortedAnswerIsNoFault(t *testing.T) {
 	}
 }
 
-// TestTheLogNamesNoPath: paths and queries hold tokens.
+// TestAnObserverIsToldOfEveryAnswerOnce, also of one that was broken off; another
+// one that it is put around, in between and in its context.
+func TestAnObserverIsToldOfEveryAnswerOnce(t *testing.T) {
+	t.Parallel()
+	type mark struct{}
+	for name, c := range map[string]struct {
+		serve http.HandlerFunc
+		want  string
+	}{
+		"an answer":            {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }, "GET 418"},
+		"nothing said":         {func(http.ResponseWriter, *http.Request) {}, "GET 200"},
+		"a panic":              {func(http.ResponseWriter, *http.Request) { panic("x") }, "GET 500"},
+		"half an answer":       {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")); panic("x") }, "GET 200"},
+		"broken off before it": {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "GET 0"},
+	} {
+		var told []string
+		observer := func(who string) edge.Observer {
+			return func(r *http.Request, trusted bool) (context.Context, func(method, route string, status int)) {
+				before, _ := r.Context().Value(mark{}).(string)
+				told = append(told, fmt.Sprint(who, " in ", before, trusted))
+				return context.WithValue(r.Context(), mark{}, who), func(method, _ string, status int) { told = append(told, fmt.Sprint(who, " ", method, " ", status)) }
+			}
+		}
+		d := door(new(bytes.Buffer), "192.0.2.0/24")
+		d.Begin = edge.Observer(nil).Around(observer("outer")).Around(observer("inner")).Around(nil)
+		h := d.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			told = append(told, "served in "+r.Context().Value(mark{}).(string))
+			c.serve(w, r)
+		}))
+		func() {
+			defer func() { _ = recover() }()
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/x", nil))
+		}()
+		if got, want := strings.Join(told, ", "), "outer in true, inner in outertrue, served in inner, inner "+c.want+", outer "+c.want; got != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", name, got, want)
+		}
+	}
+}
+
 // A panic's stack names functions and places, and nothing of what they were
 // given.
 func TestAPanicShowsNothingOfTheRequest(t *testing.T) {
@@ -110,6 +165,7 @@ func TestAPanicShowsNothingOfTheRequest(t *testing.T) {
 //go:noinline
 func tenth(token string, body []byte, list []string) string { return token + string(body) + list[9] }
 
+// TestTheLogNamesNoPath: paths and queries hold tokens.
 func TestTheLogNamesNoPath(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer

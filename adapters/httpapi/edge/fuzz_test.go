@@ -51,7 +51,7 @@ func FuzzOrigin(f *testing.F) {
 		f.Add(s, "")
 		f.Add(s, "same-site")
 	}
-	origins, err := edge.NewOrigins("", []string{"https://console.example.com", "*"})
+	origins, err := edge.NewOrigins([]string{"https://console.example.com", "*"}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -2,6 +2,10 @@ package edge_test
 
 import (
 	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -61,6 +65,52 @@ func TestLimiterForgetsTheLongestUnseen(t *testing.T) {
 	}
 	if l.Take(t.Context(), "999") == nil {
 		t.Error("the latest was forgotten")
+	}
+}
+
+// TestLimiterIsBoundedByClients: of a hundred thousand addresses exactly as many
+// networks are remembered as were asked for, and one network is one entry however
+// many of its addresses come.
+func TestLimiterIsBoundedByClients(t *testing.T) {
+	t.Parallel()
+	const entries, addresses = 5000, 100_000
+	now := time.Unix(1_900_000_000, 0)
+	l, err := edge.NewLimiter(edge.Limit{Window: time.Hour, Burst: 1, MaxEntries: entries}, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused bool
+	d := edge.Door{Log: slog.New(slog.DiscardHandler), Now: time.Now, Random: func([]byte) error { return nil }}
+	h := d.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		refused = l.Take(r.Context(), edge.ClientKey(r.Context())) != nil
+	}))
+	r, unread := request(""), httptest.NewRecorder()
+	take := func(ip netip.Addr) bool {
+		r.RemoteAddr = netip.AddrPortFrom(ip, 4711).String()
+		h.ServeHTTP(unread, r)
+		return refused
+	}
+	address := func(i int) netip.Addr {
+		return netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0, byte(i >> 16), byte(i >> 8), byte(i)})
+	}
+	for i := range addresses {
+		if take(address(i)) {
+			t.Fatalf("number %d was refused the first time", i)
+		}
+	}
+	// From here on only what is remembered is refused, and what is refused makes
+	// nobody be forgotten.
+	remembered := 0
+	for i := addresses - 1; i >= addresses-entries; i-- {
+		if take(address(i).Next()) { // another address of the network
+			remembered++
+		}
+	}
+	if remembered != entries {
+		t.Errorf("of the last %d networks %d are remembered", entries, remembered)
+	}
+	if take(address(addresses - entries - 1)) {
+		t.Error("one more is remembered than were asked for")
 	}
 }
 

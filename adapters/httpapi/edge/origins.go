@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,22 +15,16 @@ import (
 
 // Origins are the web sites that may use the API with a person's cookie.
 type Origins struct {
-	public  string   // that of the public base URL, if there is one
-	listed  []string // those in the configuration
-	anybody bool     // "*" is listed: anybody may read, without a cookie
+	public  func(context.Context) string // the public base URL, if there is one now
+	listed  []string                     // those in the configuration
+	anybody bool                         // "*" is listed: anybody may read, without a cookie
 }
 
 // NewOrigins reads the configured origins: "https://console.example.com", or
-// "*" for anybody without credentials.
-func NewOrigins(publicBaseURL string, listed []string) (Origins, error) {
-	var o Origins
-	if publicBaseURL != "" {
-		public, err := parseOrigin(publicBaseURL)
-		if err != nil {
-			return o, fmt.Errorf("public base URL: %w", err)
-		}
-		o.public = public
-	}
+// "*" for anybody without credentials. The public base URL is asked for when it
+// matters, for it may change; nil: there is none.
+func NewOrigins(listed []string, publicBaseURL func(context.Context) string) (Origins, error) {
+	o := Origins{public: publicBaseURL}
 	for _, text := range listed {
 		if text == "*" {
 			o.anybody = true
@@ -68,7 +63,15 @@ func (o Origins) trusts(r *http.Request, header string) bool {
 	if r.Header.Get("Sec-Fetch-Site") == "same-origin" && hostOf(origin) == hostOf(own) {
 		return true // the browser says so; TLS may end at a proxy that nobody told this server of
 	}
-	return origin == own || (o.public != "" && origin == o.public) || slices.Contains(o.listed, origin)
+	return origin == own || slices.Contains(o.listed, origin) || o.isPublic(r.Context(), origin)
+}
+
+func (o Origins) isPublic(ctx context.Context, origin string) bool {
+	if o.public == nil {
+		return false
+	}
+	public, err := parseOrigin(o.public(ctx))
+	return err == nil && origin == public
 }
 
 // hostOf is an origin without its scheme.

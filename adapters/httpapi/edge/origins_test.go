@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -14,7 +15,7 @@ import (
 // browser adds by itself. The server's own origin is http://kubebyon.test.
 func TestCheckWrite(t *testing.T) {
 	t.Parallel()
-	o, err := edge.NewOrigins("https://public.test/base", []string{"https://console.test", "http://other.test:8080/", "*"})
+	o, err := edge.NewOrigins([]string{"https://console.test", "http://other.test:8080/", "*"}, func(context.Context) string { return "https://public.test/base" })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func check(o edge.Origins, method, origin, site string) (err error) {
 
 func TestTwoOriginsAreNone(t *testing.T) {
 	t.Parallel()
-	o, _ := edge.NewOrigins("", []string{"https://console.test"})
+	o, _ := edge.NewOrigins([]string{"https://console.test"}, nil)
 	r := httptest.NewRequest("POST", "/", nil)
 	r.Header["Origin"] = []string{"https://console.test", "https://evil.test"}
 	if o.CheckWrite(r) == nil {
@@ -90,7 +91,7 @@ func TestTwoOriginsAreNone(t *testing.T) {
 func TestOriginsMustBeOrigins(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{"console.test", "https://*.test", "https://console.test/path", "ftp://console.test", "https://", "https://a b", "null", "https://u@console.test", "https://console.test?x", ""} {
-		if _, err := edge.NewOrigins("", []string{bad}); err == nil {
+		if _, err := edge.NewOrigins([]string{bad}, nil); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
@@ -119,7 +120,7 @@ func TestCORS(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				o, err := edge.NewOrigins("", c.listed)
+				o, err := edge.NewOrigins(c.listed, nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -4,12 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/kubebyon/kubebyon/adapters/httpapi/joinscript"
 )
 
 func sumOf(text string) string {
@@ -401,15 +398,6 @@ nodeRegistration:
 	}
 }
 
-func TestSpentTokenStopsBeforeAnythingChanges(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t, shells(t)[0])
-	m.note("cluster-info", `{"data": {"jws-kubeconfig-zzzzzz": "x", "kubeconfig": "y"}}`)
-	o := m.join("--timeout=1")
-	o.says(t, 1, "does not know the token of this script", "Get a new join command from https://kubebyon.example.com")
-	o.called(t, "!systemctl enable", "!systemctl restart", "!modprobe", "!dl.k8s.io")
-}
-
 // Docker's package of containerd ships with CRI switched off.
 func TestDockersContainerdIsMended(t *testing.T) {
 	t.Parallel()
@@ -439,182 +427,5 @@ func TestContainerdWithoutConfigurationGetsOne(t *testing.T) {
 	m.uninstall()
 	if _, err := os.Stat(m.root + "/etc/containerd"); !os.IsNotExist(err) {
 		t.Errorf("/etc/containerd is left: %v", err)
-	}
-}
-
-func TestSecondRunChangesNothing(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, m *machine) {
-		m.join().says(t, 0)
-		before := m.files()
-		m.p.ExpiresAt = time.Now().Add(-time.Hour) // its token is long over
-		o := m.join()
-		o.says(t, 0, "already a node of this cluster")
-		o.called(t, "!restart", "!enable", "!curl", "!kubeadm")
-		after := slices.DeleteFunc(m.files(), func(f string) bool { return strings.HasPrefix(f, "/var/log/kubebyon-join.log") })
-		before = slices.DeleteFunc(before, func(f string) bool { return strings.HasPrefix(f, "/var/log/kubebyon-join.log") })
-		if !slices.Equal(before, after) {
-			t.Errorf("files before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
-		}
-	})
-}
-
-func TestRunAfterAFailureGoesOn(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t, shells(t)[0])
-	m.note("join-fails", "error: timed out\n")
-	m.join().says(t, 1, "kubeadm could not join")
-	m.must(os.Remove(m.notes + "/join-fails"))
-	o := m.join()
-	o.says(t, 0, "clearing what an earlier, failed join left behind", "is a Ready node")
-	for line := range strings.Lines(o.calls) {
-		if strings.HasPrefix(line, "curl") && strings.Contains(line, "dl.k8s.io") && !strings.Contains(line, ".sha256") {
-			t.Errorf("downloaded again: %s", line)
-		}
-	}
-}
-
-func TestLeavingAnotherClusterFirst(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t, shells(t)[0])
-	m.join().says(t, 0)
-	other := makeAuthority()
-	m.p.ClusterID, m.p.CACert, m.p.CACertHash = "cl_other", other.pem, other.hash
-	m.join().says(t, 1, "a node of another cluster at https://demo.example.com:6443", "kubebyon-node-uninstall.sh", "--reset")
-	m.note("kubelet.conf", kubeletConf(m.p))
-	o := m.join("--reset")
-	o.says(t, 0, "leaving the cluster joined before", "is a Ready node")
-	o.called(t, "kubeadm reset --force", "kubeadm join")
-	m.join().says(t, 0, "already a node of this cluster")
-}
-
-// uninstall runs the script that the join left, as root would.
-func (m *machine) uninstall() outcome {
-	m.t.Helper()
-	o := m.run(m.read(m.root + "/usr/local/bin/kubebyon-node-uninstall.sh"))
-	if o.status != 0 {
-		m.t.Errorf("the removal ended with %d:\n%s", o.status, o.said)
-	}
-	return o
-}
-
-func TestUninstallLeavesTheMachineAsItWas(t *testing.T) {
-	t.Parallel()
-	each(t, func(t *testing.T, m *machine) {
-		m.file("proc/swaps", "Filename\n/dev/sda2\n")
-		m.file("etc/fstab", "/dev/sda2 none swap sw 0 0\n")
-		m.file("usr/local/bin/mine", "mine")
-		m.file("opt/cni/bin/calico", "theirs")
-		m.note("swap-units", "dev-sda2.swap  loaded  active  /dev/sda2\n")
-		before := m.files()
-		m.join().says(t, 0)
-		m.file("var/lib/containerd/io.containerd.content/blob", "x")
-		o := m.uninstall()
-		o.called(t, "kubeadm reset --force", "systemctl disable --now kubelet", "systemctl disable --now containerd.service", "systemctl unmask dev-sda2.swap", "swapon -a")
-		// The log stays; kubeadm and the kubelet have directories of their own.
-		after := slices.DeleteFunc(m.files(), func(f string) bool {
-			return strings.HasPrefix(f, "/var/log") || strings.HasPrefix(f, "/etc/kubernetes") || strings.HasPrefix(f, "/var/lib/kubelet") || strings.HasPrefix(f, "/run/kubebyon-join.lock")
-		})
-		if !slices.Equal(before, after) {
-			t.Errorf("files before:\n%s\nafter:\n%s\nsaid:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"), o.said)
-		}
-		m.join().says(t, 0, "is a Ready node")
-	})
-}
-
-func TestUninstallKeepsWhatOthersChangedSince(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t, shells(t)[0])
-	m.file("etc/fstab", "/dev/sda2 none swap sw 0 0\n")
-	m.join().says(t, 0)
-	m.file("etc/fstab", "/dev/sdb1 /data ext4 x 0 0\n")
-	o := m.uninstall()
-	if !strings.Contains(o.said, "Left /etc/fstab as it is, because it was changed since") || m.read(m.root+"/etc/fstab") != "/dev/sdb1 /data ext4 x 0 0\n" {
-		t.Errorf("said:\n%s\nfile:\n%s", o.said, m.read(m.root+"/etc/fstab"))
-	}
-}
-
-func TestTwoRunsAtOnce(t *testing.T) {
-	t.Parallel()
-	for _, locks := range []string{"flock", "mkdir"} {
-		t.Run(locks, func(t *testing.T) {
-			t.Parallel()
-			m := newMachine(t, shells(t)[0])
-			if locks == "mkdir" {
-				m.without("flock")
-			}
-			// While this run asks the cluster, another begins.
-			m.note("script", render(t, m.p))
-			m.stub("curl", `[ -e "$NOTES/second" ] || { : >"$NOTES/second"; sh "$NOTES/script" >"$NOTES/second" 2>&1; }`+"\n"+stubs["curl"])
-			m.join().says(t, 0, "is a Ready node")
-			if got := m.read(m.notes + "/second"); !strings.Contains(got, "Another join is running here") {
-				t.Errorf("the second run said:\n%s", got)
-			}
-			m.join().says(t, 0, "already a node")
-		})
-	}
-}
-
-func TestUnrenderedScriptSaysSo(t *testing.T) {
-	t.Parallel()
-	m := newMachine(t, shells(t)[0])
-	m.run(m.read("join.sh")).says(t, 1, "was not made for a cluster")
-}
-
-// A download that breaks off anywhere must run nothing. Every command that a
-// shell could find is a stub that leaves a note.
-func TestTruncatedScriptRunsNothing(t *testing.T) {
-	t.Parallel()
-	script := render(t, params())
-	var refusal strings.Builder
-	if err := joinscript.Refusal(&refusal, "token_used", "Used."); err != nil {
-		t.Fatal(err)
-	}
-	cuts := map[int]bool{}
-	for i := range script {
-		last := len(script) - i
-		if i < 200 || last < 600 || script[i] == '\n' || i%101 == 0 {
-			cuts[i] = true
-		}
-	}
-	for _, sh := range shells(t) {
-		t.Run(strings.ReplaceAll(sh, "/", "_"), func(t *testing.T) {
-			t.Parallel()
-			m := newMachine(t, sh)
-			for _, name := range append(slices.Clone(harmless), "m", "ma", "mai", "e", "ex", "exi", "printf", "echo") {
-				_ = os.Remove(m.bin + "/" + name)
-				m.stub(name, ":")
-			}
-			before := m.files()
-			for cut := range cuts {
-				if strings.Contains(sh, "dash") || cut%37 == 0 || cut > len(script)-100 {
-					m.runsNothing(script[:cut], cut)
-				}
-			}
-			for cut := range refusal.Len() - 1 {
-				m.runsNothing(refusal.String()[:cut], cut)
-			}
-			if after := m.files(); !slices.Equal(before, after) {
-				t.Errorf("files were made: %v", after)
-			}
-			if calls := m.read(m.notes + "/calls"); calls != "" {
-				t.Errorf("commands ran:\n%s", calls)
-			}
-		})
-	}
-}
-
-func (m *machine) runsNothing(part string, cut int) {
-	m.t.Helper()
-	if strings.HasSuffix(part, "\n}") {
-		if strings.HasPrefix(strings.TrimPrefix(part[strings.LastIndex(part[:len(part)-2], "\n"):], "\n"), "exit") {
-			return // only the last new line is missing: the script is whole
-		}
-	}
-	cmd := run(m.shell, part)
-	cmd.Env = []string{"PATH=" + m.bin, "KUBEBYON_ROOT=" + m.root, "HOME=" + m.root + "/home"}
-	said, _ := cmd.CombinedOutput()
-	if strings.Contains(string(said), "Stopped:") || strings.Contains(string(said), "[1/") {
-		m.t.Errorf("cut at %d, the script ran: %s", cut, said)
 	}
 }

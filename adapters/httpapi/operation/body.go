@@ -26,16 +26,16 @@ func (a API) readBody(ctx huma.Context, next func(huma.Context)) {
 	r, w := humachi.Unwrap(ctx)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
-		a.refuseBody(ctx, err)
+		a.refuseBody(ctx, err, bodyTooLarge())
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	next(ctx)
 }
 
-func (a API) refuseBody(ctx huma.Context, err error) {
+func (a API) refuseBody(ctx huma.Context, err error, tooLarge *fault.Error) {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		a.Refuse(ctx, fault.TooLarge.New("body_too_large", "The body is over the limit of 1 MiB."))
+		a.Refuse(ctx, tooLarge)
 		return
 	}
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
@@ -43,6 +43,10 @@ func (a API) refuseBody(ctx huma.Context, err error) {
 		return
 	}
 	a.Refuse(ctx, problem.Invalid("body", "cannot be read"))
+}
+
+func bodyTooLarge() *fault.Error {
+	return fault.TooLarge.New("body_too_large", "The body is over the limit of 1 MiB.")
 }
 
 // KeyHeader is the header with which a client may repeat a request safely.
@@ -65,7 +69,7 @@ func (a API) repeatable(ctx huma.Context, next func(huma.Context)) {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		a.refuseBody(ctx, err)
+		a.refuseBody(ctx, err, bodyTooLarge())
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))

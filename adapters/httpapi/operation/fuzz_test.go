@@ -135,7 +135,7 @@ func FuzzText(f *testing.F) {
 func TestSampleIsLikeAnInput(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"name", "yes", "count"} {
-		if !hasField(reflect.TypeFor[sample](), name) {
+		if _, ok := fieldOf(reflect.TypeFor[sample](), name); !ok {
 			t.Errorf("no field %s", name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -18,21 +19,34 @@ func strict(data []byte, into any) error {
 	if repeats(data) {
 		return brokenJSON("has a field twice")
 	}
-	t := reflect.TypeOf(into)
+	if !fits(reflect.TypeOf(into), data) {
+		return brokenJSON("has a field that is not known; names are in lower case")
+	}
+	return nil
+}
+
+// fits reports whether all names in data are fields of t, spelled alike, at any
+// depth. Data has been decoded before: what is of another kind than t is null, or
+// read by t itself.
+func fits(t reflect.Type, data json.RawMessage) bool {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if t.Kind() != reflect.Struct {
-		return nil
-	}
-	var given map[string]json.RawMessage
-	_ = json.Unmarshal(data, &given) // it has been decoded before; of what is no object nothing is given
-	for name := range given {
-		if !hasField(t, name) {
-			return brokenJSON("has a field that is not known; names are in lower case")
+	switch t.Kind() {
+	case reflect.Slice:
+		var items []json.RawMessage
+		_ = json.Unmarshal(data, &items)
+		return !slices.ContainsFunc(items, func(item json.RawMessage) bool { return !fits(t.Elem(), item) })
+	case reflect.Struct:
+		var given map[string]json.RawMessage
+		_ = json.Unmarshal(data, &given)
+		for name, value := range given {
+			if f, ok := fieldOf(t, name); !ok || !fits(f, value) {
+				return false
+			}
 		}
 	}
-	return nil
+	return true
 }
 
 // repeats reports whether an object in data, at any depth, has a name twice,
@@ -68,12 +82,17 @@ func repeats(data []byte) bool {
 	}
 }
 
-func hasField(t reflect.Type, name string) bool {
+func fieldOf(t reflect.Type, name string) (reflect.Type, bool) {
 	for f := range t.Fields() {
 		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if (tag != "" && tag == name) || (f.Anonymous && f.Type.Kind() == reflect.Struct && hasField(f.Type, name)) {
-			return true
+		if tag != "" && tag == name {
+			return f.Type, true
+		}
+		if f.Anonymous && f.Type.Kind() == reflect.Struct {
+			if inner, ok := fieldOf(f.Type, name); ok {
+				return inner, true
+			}
 		}
 	}
-	return false
+	return nil, false
 }

@@ -4,6 +4,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -29,8 +30,9 @@ const CookieName = "kubebyon_session"
 type Keeper struct {
 	Identity *identity.Service
 	Origins  edge.Origins
-	// AlwaysSecure keeps the cookie off plain HTTP although this request came by it.
-	AlwaysSecure bool
+	// AlwaysSecure says whether the cookie is to be kept off plain HTTP although
+	// this request came by it.
+	AlwaysSecure func(context.Context) bool
 }
 
 // Authenticate lets in only requests with a good credential. An Authorization
@@ -48,10 +50,14 @@ func (k Keeper) Authenticate(a operation.API) operation.Middleware {
 }
 
 // Recognize is [Keeper.Authenticate] for operations that are also for people
-// who are not signed in (any more).
+// who are not signed in (any more). Nor may those be sent by a site that is not
+// trusted: a browser that kept the cookie back would take the answer's.
 func (k Keeper) Recognize(a operation.API) operation.Middleware {
 	return func(ctx huma.Context, next func(huma.Context)) {
 		known, err := k.recognize(ctx)
+		if r, _ := humachi.Unwrap(ctx); errors.Is(err, fault.Unauthenticated) && len(r.Header.Values("Authorization")) == 0 {
+			err = cmp.Or(k.Origins.CheckWrite(r), err)
+		}
 		switch {
 		case errors.Is(err, fault.Unauthenticated):
 			next(ctx)
@@ -130,29 +136,46 @@ func apiKey(authorization []string) (secret.Text, bool) {
 	return secret.New(value), true
 }
 
-// cookieToken is the session's token. Of several cookies the browser sends the
-// one with the longest path first; ours has the path "/", so the last is ours.
+// cookieToken is the session's token. This server gives a browser one cookie; a
+// second one of its name comes from a neighbour in the domain, who may want a
+// person to work in an account of the neighbour's. Which is which cannot be told:
+// none is believed.
 func cookieToken(r *http.Request) (secret.Text, bool) {
 	all := r.CookiesNamed(CookieName)
-	if len(all) == 0 || !tokenRE.MatchString(all[len(all)-1].Value) {
+	if len(all) != 1 || !tokenRE.MatchString(all[0].Value) {
 		return secret.Text{}, false
 	}
-	return secret.New(all[len(all)-1].Value), true
+	return secret.New(all[0].Value), true
+}
+
+// Earlier is the session token that a browser brings which is about to get
+// another one. It proves nothing here. Beside an Authorization header a cookie
+// says nothing.
+func (k Keeper) Earlier(r *http.Request) secret.Text {
+	if len(r.Header.Values("Authorization")) > 0 {
+		return secret.Text{}
+	}
+	token, _ := cookieToken(r)
+	return token
 }
 
 // Cookie carries a session that has just begun or been used.
 func (k Keeper) Cookie(ctx context.Context, token secret.Text) http.Cookie {
-	return k.cookie(ctx, token.Reveal(), int(identity.SessionIdle/time.Second))
+	return k.cookie(ctx, CookieName, token.Reveal(), int(identity.SessionIdle/time.Second))
 }
 
 // NoCookie takes the cookie back.
-func (k Keeper) NoCookie(ctx context.Context) http.Cookie { return k.cookie(ctx, "", -1) }
+func (k Keeper) NoCookie(ctx context.Context) http.Cookie { return k.cookie(ctx, CookieName, "", -1) }
 
-func (k Keeper) cookie(ctx context.Context, value string, maxAge int) http.Cookie {
+func (k Keeper) cookie(ctx context.Context, name, value string, maxAge int) http.Cookie {
 	return http.Cookie{ //nolint:gosec // secure wherever it can be: a server without TLS could not be signed in to
-		Name: CookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		Secure: k.AlwaysSecure || strings.HasPrefix(edge.Of(ctx).Origin, "https://"),
+		Name: name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Secure: k.isSecure(ctx),
 	}
+}
+
+func (k Keeper) isSecure(ctx context.Context) bool {
+	return k.AlwaysSecure(ctx) || strings.HasPrefix(edge.Of(ctx).Origin, "https://")
 }
 
 type tokenKey struct{}
