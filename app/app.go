@@ -18,12 +18,17 @@ import (
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
+	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/core/overview"
+	"github.com/kubebyon/kubebyon/core/settings"
 	"github.com/kubebyon/kubebyon/core/tokens"
 	"github.com/kubebyon/kubebyon/ports/bus"
+	"github.com/kubebyon/kubebyon/ports/captcha"
+	"github.com/kubebyon/kubebyon/ports/notify"
 	"github.com/kubebyon/kubebyon/ports/passwords"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/seal"
+	"github.com/kubebyon/kubebyon/ports/sso"
 	"github.com/kubebyon/kubebyon/ports/store"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
@@ -39,12 +44,14 @@ type App struct {
 
 	// The domain, for calls without HTTP. The context of each call says who
 	// asks: see package actor.
-	Identity *identity.Service
-	Clusters *clusters.Service
-	Tokens   *tokens.Service
-	Nodes    *nodes.Service
-	Overview *overview.Service
-	Metering *metering.Service
+	Identity      *identity.Service
+	Clusters      *clusters.Service
+	Tokens        *tokens.Service
+	Nodes         *nodes.Service
+	Overview      *overview.Service
+	Metering      *metering.Service
+	Settings      *settings.Service
+	Notifications *notifications.Service
 
 	fx           *fx.App
 	lookout      *lookout
@@ -63,6 +70,10 @@ type backends struct {
 	Catalog     provision.Catalog
 	Tenants     tenant.Connector
 	Bus         bus.Bus
+	SSO         sso.Connector
+	Captcha     captcha.Connector
+	Channels    notify.Channels
+	Composer    notify.Composer
 }
 
 // New wires the platform from backends, one for each package under ports, and
@@ -85,6 +96,7 @@ func New(c Config, options ...fx.Option) (*App, error) {
 		fx.Provide(newPlatform),
 		fx.Invoke(func(lc fx.Lifecycle, p *platform) {
 			a.Handler, a.Identity, a.Clusters, a.Tokens, a.Nodes, a.Overview, a.Metering = p.handler, p.identity, p.clusters, p.tokens, p.nodes, p.overview, p.metering
+			a.Settings, a.Notifications = p.settings, p.notifications
 			lc.Append(fx.Hook{OnStart: p.start, OnStop: p.stop})
 		}),
 		fx.StopTimeout(stopTimeout),

@@ -22,6 +22,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/adapters/memtenant"
 	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/app/outside"
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
@@ -45,13 +46,33 @@ func inMemory(t testing.TB) fx.Option {
 		memstore.Module, memprovision.Module, gobus.Module,
 		app.Use[tenant.Connector](memtenant.New()),
 		app.Use[seal.Sealer](keyseal.New([32]byte{1})),
-		app.Use[passwords.Hasher](hasher),
+		app.Use[passwords.Hasher](hasher), outsiders(t),
 	)
+}
+
+// outsiders backs the ports behind which others are, on this machine too.
+func outsiders(t testing.TB) fx.Option {
+	t.Helper()
+	o, err := outside.Modules(outside.Config{OnThisMachine: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
 }
 
 func admin(ctx context.Context) context.Context {
 	now, random := time.Now(), [10]byte{1}
 	return actor.With(ctx, actor.Actor{Type: actor.Person, Method: actor.BySession, UserID: id.New[id.UserKind](now, random), Role: actor.Admin})
+}
+
+// account is a context in which an administrator with an account in p acts.
+func account(t *testing.T, p *app.App) context.Context {
+	t.Helper()
+	u, err := p.Identity.Create(t.Context(), identity.NewAccount{Email: "ada@example.org", Role: actor.Admin, Password: secret.New("correct horse battery")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return actor.With(t.Context(), actor.Actor{Type: actor.Person, Method: actor.BySession, UserID: u.ID, Role: actor.Admin})
 }
 
 func TestClusterBecomesReachable(t *testing.T) {
@@ -65,7 +86,7 @@ func TestClusterBecomesReachable(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stop(t, p)
-		ctx := admin(t.Context())
+		ctx := account(t, p)
 		c, err := p.Clusters.Create(ctx, clusters.Request{Name: "demo"})
 		if err != nil {
 			t.Fatal(err)
@@ -104,7 +125,7 @@ func TestBackendsAreReplacedAndWrapped(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stop(t, p)
-		if _, err := p.Clusters.Create(admin(t.Context()), clusters.Request{Name: "demo"}); err != nil {
+		if _, err := p.Clusters.Create(account(t, p), clusters.Request{Name: "demo"}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -456,7 +477,7 @@ func TestOneProcessKeepsHouseForAll(t *testing.T) {
 	})
 }
 
-func stop(t *testing.T, p *app.App) {
+func stop(t testing.TB, p *app.App) {
 	t.Helper()
 	if err := p.Stop(context.WithoutCancel(t.Context())); err != nil {
 		t.Error(err)

@@ -69,7 +69,6 @@ func (c Config) withDefaults() Config {
 	if c.HTTP.Now == nil {
 		c.HTTP.Now = c.Now // the system's, if it is nil too: finer, to time answers with
 	}
-	c.Observe.Request = aroundRequest(c.HTTP.Begin, c.Observe.Request)
 	if c.Now == nil {
 		c.Now = systemClock
 	}
@@ -89,6 +88,14 @@ func (c Config) withDefaults() Config {
 	positive(&c.MaxWatchedClusters, 2000)
 	positive(&c.MaxClustersPerUser, 50)
 	return c
+}
+
+// Edge is HTTP with Observe.Request within its Begin: for whoever answers before
+// the platform does, or in its place.
+func (c Config) Edge() httpapi.Config {
+	edge := c.HTTP
+	edge.Begin = c.HTTP.Begin.Around(c.Observe.Request)
+	return edge
 }
 
 func positive[T int | time.Duration](v *T, otherwise T) {

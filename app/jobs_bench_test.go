@@ -49,10 +49,11 @@ func BenchmarkJobs(b *testing.B) {
 		for range b.N {
 			s := newJobSite(b, time.Minute)
 			s.createAll(b, jobs)
-			began := time.Now()
+			used, began := s.processors(b), time.Now()
 			s.begin(b)
 			s.await(b, jobs)
 			took += time.Since(began)
+			s.report(b, used, jobs)
 		}
 		rate := float64(b.N) * jobs / took.Seconds()
 		b.ReportMetric(rate, "jobs/s")
@@ -64,9 +65,11 @@ func BenchmarkJobs(b *testing.B) {
 		const jobs, rate = 2500, 250
 		for range b.N {
 			s := newJobSite(b, time.Minute)
+			used := s.processors(b)
 			s.begin(b)
 			s.createPaced(b, jobs, rate)
 			s.await(b, jobs)
+			s.report(b, used, jobs)
 			took := s.latencies()
 			p99 := took[len(took)*99/100]
 			b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
@@ -101,7 +104,7 @@ type jobSite struct {
 func newJobSite(tb testing.TB, lease time.Duration) *jobSite {
 	tb.Helper()
 	s := &jobSite{
-		url: emptySchema(tb, []string{"application_name=jobs-bench"}), planes: &workload{Provisioner: memprovision.New(memprovision.Config{}), at: map[id.Cluster]int{}},
+		url: emptySchema(tb, []string{"application_name=jobs-bench", "synchronous_commit=on"}), planes: &workload{Provisioner: memprovision.New(memprovision.Config{}), at: map[id.Cluster]int{}},
 		committed: map[id.Cluster]time.Time{}, done: map[id.Cluster]time.Time{},
 	}
 	c := systemClock
@@ -265,6 +268,11 @@ func (t toldTx) Jobs() store.Jobs { return toldJobs{t.Tx.Jobs(), t.ended} }
 type toldJobs struct {
 	store.Jobs
 	ended *id.Cluster
+}
+
+func (t toldJobs) Conclude(ctx context.Context, c store.Conclusion, worker string) error {
+	*t.ended = c.Job.ClusterID
+	return t.Jobs.Conclude(ctx, c, worker)
 }
 
 func (t toldJobs) Settle(ctx context.Context, j store.Job, worker string) error {

@@ -123,19 +123,22 @@ func TestAnEmbeddersReadinessAndObserverAreHeard(t *testing.T) {
 		began.Add(1)
 		return r.Context(), func(string, string, int) { ended.Add(1) }
 	}
-	p, err := app.New(app.Config{
+	conf := app.Config{
 		HTTP:    httpapi.Config{Begin: observer, Ready: func(context.Context) map[string]error { return map[string]error{"mine": errHostAway} }},
 		Observe: app.Observe{Request: observer},
-	}, inMemory(t))
+	}
+	p, err := app.New(conf, inMemory(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if checks := p.Ready(t.Context()); !errors.Is(checks["mine"], errHostAway) || len(checks) < 4 {
 		t.Errorf("readiness is %v", checks)
 	}
-	p.Handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
-	if began.Load() != 2 || ended.Load() != 2 {
-		t.Errorf("of two observers, %d heard of the request and %d of its answer", began.Load(), ended.Load())
+	for i, h := range []http.Handler{httpapi.NewFront(conf.Edge()), p.Handler} { // before it runs, and then
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), "GET", "/healthz", nil))
+		if want := int64(2 * (i + 1)); began.Load() != want || ended.Load() != want {
+			t.Errorf("of two observers and %d requests, %d are heard of, and %d answers", i+1, began.Load(), ended.Load())
+		}
 	}
 }
 
@@ -162,7 +165,7 @@ func TestJobsAreLeftAndGivenBack(t *testing.T) {
 		}
 		server := start(app.Config{Name: "server", LeaveJobs: true})
 		defer stop(t, server)
-		ctx := admin(t.Context())
+		ctx := account(t, server)
 		c, err := server.Clusters.Create(ctx, clusters.Request{Name: "demo"})
 		if err != nil {
 			t.Fatal(err)

@@ -130,7 +130,7 @@ func (s *site) build(name string, key byte, change ...func(*app.Config)) *server
 		app.Wrap(func(inner store.Store) store.Store { out.store.Store = inner; return out.store }),
 		app.Use[provision.Provisioner](s.planes), app.Use[provision.Catalog](s.planes),
 		app.Use[tenant.Connector](counted{s.tenants, s.watched, name}),
-		app.Use[seal.Sealer](keyseal.New([32]byte{key})), app.Use[passwords.Hasher](plainHasher{}),
+		app.Use[seal.Sealer](keyseal.New([32]byte{key})), app.Use[passwords.Hasher](plainHasher{}), outsiders(s.t),
 	)
 	if err != nil {
 		s.t.Fatal(err)

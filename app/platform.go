@@ -19,13 +19,17 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
+	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/core/overview"
 	"github.com/kubebyon/kubebyon/core/reconcile"
 	"github.com/kubebyon/kubebyon/core/relay"
+	"github.com/kubebyon/kubebyon/core/settings"
 	"github.com/kubebyon/kubebyon/core/tenants"
 	"github.com/kubebyon/kubebyon/core/tokens"
 	"github.com/kubebyon/kubebyon/core/turn"
 	"github.com/kubebyon/kubebyon/core/watch"
+	"github.com/kubebyon/kubebyon/ports/notify"
+	"github.com/kubebyon/kubebyon/ports/seal"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -37,13 +41,15 @@ type platform struct {
 	backends backends
 	clock    *clock.Clock // dates what is stored and counts leases, the same in all processes
 
-	handler  http.Handler
-	identity *identity.Service
-	clusters *clusters.Service
-	tokens   *tokens.Service
-	nodes    *nodes.Service
-	overview *overview.Service
-	metering *metering.Service
+	handler       http.Handler
+	settings      *settings.Service
+	identity      *identity.Service
+	clusters      *clusters.Service
+	tokens        *tokens.Service
+	nodes         *nodes.Service
+	overview      *overview.Service
+	metering      *metering.Service
+	notifications *notifications.Service
 
 	background []func(context.Context)
 	lookout    *lookout
@@ -67,11 +73,14 @@ func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
 	if err := p.newBackground(outbox, jobs, settled); err != nil {
 		return nil, err
 	}
-	conf := c.HTTP
-	conf.Log, conf.Random, conf.Ready, conf.Begin = c.part("http"), c.Random, l.check, c.Observe.Request
+	conf := c.Edge()
+	conf.Log, conf.Random, conf.Ready = c.part("http"), c.Random, l.check
+	if conf.BaseURLs == nil {
+		conf.BaseURLs = p.baseURLs
+	}
 	h, err := httpapi.New(conf, httpapi.Services{
 		Identity: p.identity, Clusters: p.clusters, Tokens: p.tokens, Nodes: p.nodes, Overview: p.overview,
-		Metering: p.metering,
+		Metering: p.metering, Settings: p.settings, Notifications: p.notifications,
 	})
 	p.handler = h
 	return p, err
@@ -80,8 +89,20 @@ func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
 func (p *platform) newServices(outbox *bell.Bell) (err error) {
 	c, b := p.config, p.backends
 	door := tenants.Door{Provisioner: b.Provisioner, Connector: b.Tenants}
+	p.settings, err = settings.New(settings.Deps{
+		Store: b.Store, Seal: b.Seal, Log: c.part("settings"), Now: p.clock.Now, Random: c.ids(),
+		CheckMail: func(s notify.SMTP) error { _, err := b.Channels.Email(s); return err },
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.newNotifications(); err != nil {
+		return err
+	}
 	p.identity, err = identity.New(identity.Deps{
-		Store: b.Store, Passwords: b.Passwords, Log: c.part("identity"), Now: p.clock.Now, Random: c.ids(), Secret: c.secret,
+		Store: b.Store, Passwords: b.Passwords, Seal: b.Seal, Mail: p.notifications,
+		Policy: &policy{settings: p.settings, sso: b.SSO, captcha: b.Captcha},
+		Log:    c.part("identity"), Now: p.clock.Now, Random: c.ids(), Secret: c.secret,
 	})
 	if err != nil {
 		return err
@@ -118,7 +139,7 @@ func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
 	w, err := watch.New(watch.Deps{
 		Store: b.Store, Door: tenants.Door{Provisioner: b.Provisioner, Connector: b.Tenants}, Tokens: p.tokens,
 		Log: c.part("watch"), Now: p.clock.Now, Random: c.ids(), Clusters: settled, Name: c.Name, Most: c.MaxWatchedClusters,
-		Observe: c.Observe.Watch,
+		Observe: c.Observe.Watch, Changed: p.notifications.ClusterChanged,
 	})
 	if err != nil {
 		return err
@@ -127,7 +148,7 @@ func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
 	if err != nil {
 		return err
 	}
-	p.background = append(p.background, p.clock.Run, r.Run, w.Run, m.Run, p.keepHouse, p.lookout.run)
+	p.background = append(p.background, p.clock.Run, r.Run, w.Run, m.Run, p.identity.RecordKeyUses, p.keepHouse, p.lookout.run)
 	if c.LeaveJobs {
 		return nil
 	}
@@ -140,9 +161,13 @@ func (p *platform) newWorker(jobs, settled *bell.Bell) error {
 		Store: b.Store, Provisioner: b.Provisioner, Log: c.part("reconcile"), Clock: p.clock, Random: c.ids(),
 		Jobs: jobs, Settled: settled.Ring, Name: c.Name, Concurrency: c.WorkerConcurrency,
 		Lease: c.JobLease, MaxAttempts: c.JobMaxAttempts, Deadline: c.JobDeadline, Observe: c.Observe.Attempt,
+		Changed: p.notifications.ClusterChanged,
 	})
+	if err != nil {
+		return err
+	}
 	p.background = append(p.background, worker.Run, p.listen(worker))
-	return err
+	return p.newDeliverer()
 }
 
 // listen takes as many messages about jobs as there may be jobs at once: those
@@ -207,32 +232,30 @@ var (
 	errDamagedCheck = errors.New("the value in the database that tells whether the secret key is the right one is damaged; restore the database from a backup")
 )
 
-const keyCheck = "secret-key-check"
-
 // checkKey finds out whether this process has the key that the database was
 // written with, before anything is read or sealed with the wrong one. Processes
 // that start together take turns: the first one's key is the right one.
 func (p *platform) checkKey(ctx context.Context) error {
-	sealed, err := p.backends.Seal.Seal(ctx, keyCheck, []byte(keyCheck))
+	sealed, err := p.backends.Seal.Seal(ctx, seal.KeyCheck, []byte(seal.KeyCheck))
 	if err != nil {
 		return fmt.Errorf("check the secret key: %w", err)
 	}
 	var known []byte
 	err = p.backends.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
-		if err := turn.Take(ctx, tx, keyCheck, p.clock.Now()); err != nil {
+		if err := turn.Take(ctx, tx, seal.KeyCheck, p.clock.Now()); err != nil {
 			return err
 		}
-		known, err = tx.Facts().Get(ctx, keyCheck)
+		known, err = tx.Facts().Get(ctx, seal.KeyCheck)
 		if errors.Is(err, fault.NotFound) {
 			known = sealed
-			return tx.Facts().Set(ctx, keyCheck, sealed)
+			return tx.Facts().Set(ctx, seal.KeyCheck, sealed)
 		}
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("read the secret key's check: %w", err)
 	}
-	_, err = p.backends.Seal.Open(ctx, keyCheck, known)
+	_, err = p.backends.Seal.Open(ctx, seal.KeyCheck, known)
 	switch fault.CodeOf(err) {
 	case "wrong_key":
 		return errWrongKey
@@ -347,7 +370,10 @@ func (p *platform) keepHouse(ctx context.Context) {
 			continue
 		}
 		p.sweep(ctx, "sessions", p.identity.Prune)
+		p.sweep(ctx, "codes", p.identity.PruneCodes)
+		p.sweep(ctx, "sign-ins", p.identity.PruneSignIns)
 		p.sweep(ctx, "answers", p.clusters.Prune)
+		p.sweep(ctx, "messages", p.notifications.Prune)
 		p.sweep(ctx, "leases", p.pruneLeases)
 	}
 }

@@ -23,9 +23,9 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/planeprovision"
 	"github.com/kubebyon/kubebyon/app"
 	"github.com/kubebyon/kubebyon/app/keys"
+	"github.com/kubebyon/kubebyon/app/outside"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/passwords"
-	"github.com/kubebyon/kubebyon/ports/seal"
 )
 
 // Config says where everything is kept.
@@ -64,11 +64,15 @@ func Prepare(dataDir string) (release func() error, err error) {
 
 // Modules backs every port.
 func Modules(c Config) (fx.Option, error) {
-	sealer, err := loadKey(c)
+	master, err := loadKey(c)
 	if err != nil {
 		return nil, err
 	}
 	hasher, err := argonpass.New(runtime.GOMAXPROCS(0) - 1) // passwords may keep all cores busy but one
+	if err != nil {
+		return nil, err
+	}
+	others, err := outside.Modules(outside.Config{Now: c.Now, OnThisMachine: true})
 	if err != nil {
 		return nil, err
 	}
@@ -83,14 +87,14 @@ func Modules(c Config) (fx.Option, error) {
 		}), planeprovision.Module,
 		kubetenant.Module(kubetenant.Config{Log: c.Log.With("part", "tenant"), Now: c.Now}),
 		gobus.Module,
-		app.Use[seal.Sealer](sealer),
+		keys.Module(master, c.Log), others,
 		app.Use[passwords.Hasher](hasher),
 	), nil
 }
 
-func loadKey(c Config) (seal.Sealer, error) {
+func loadKey(c Config) (keys.Master, error) {
 	if !c.SecretKey.IsZero() {
-		return keys.FromText(c.SecretKey)
+		return keys.FromText(keys.Variable, c.SecretKey)
 	}
 	return keys.FromFile(strings.TrimPrefix(DatabaseURL(c.DataDir), "sqlite:"), c.Log)
 }

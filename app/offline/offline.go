@@ -1,5 +1,6 @@
 // Package offline is what can be done to an installation's database without its
-// server, and beside it while it runs: migrate it, and administer accounts.
+// server, and beside it while it runs: migrate it, administer accounts, and replace
+// keys.
 package offline
 
 import (
@@ -63,10 +64,20 @@ func newIdentity(s *bunstore.Store, log *slog.Logger) (*identity.Service, error)
 		return nil, err
 	}
 	return identity.New(identity.Deps{
-		Store: s, Passwords: hasher, Log: log, Secret: randomSecret, Random: randomID,
+		Store: s, Passwords: hasher, Seal: noKey{}, Mail: identity.NoMail{}, Policy: identity.Closed{},
+		Log: log, Secret: randomSecret, Random: randomID,
 		Now: func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },
 	})
 }
+
+// noKey stands for the server's key, which nothing here needs.
+type noKey struct{}
+
+var errKeyless = errors.New("the key of the server is not known here")
+
+func (noKey) Seal(context.Context, string, []byte) ([]byte, error)   { return nil, errKeyless }
+func (noKey) Open(context.Context, string, []byte) ([]byte, error)   { return nil, errKeyless }
+func (noKey) Derive(context.Context, string, []byte) ([]byte, error) { return nil, errKeyless }
 
 // Close gives the database back.
 func (a *Accounts) Close() error { return a.store.Close() }
@@ -87,7 +98,7 @@ func (a *Accounts) NewPassword() (secret.Text, error) { return a.people.NewPassw
 // Each calls do for every account, newest first, until do returns an error.
 func (a *Accounts) Each(ctx context.Context, do func(store.User) error) error {
 	for q := (page.Query{Limit: page.MaxLimit}); ; {
-		users, err := a.people.List(ctx, q)
+		users, err := a.people.List(ctx, store.UserFilter{}, q)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ package standard
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime"
@@ -22,10 +23,10 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/kubetenant"
 	"github.com/kubebyon/kubebyon/app"
 	"github.com/kubebyon/kubebyon/app/keys"
+	"github.com/kubebyon/kubebyon/app/outside"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/passwords"
 	"github.com/kubebyon/kubebyon/ports/provision"
-	"github.com/kubebyon/kubebyon/ports/seal"
 )
 
 // Host says where control planes run, and with which chart they are made.
@@ -105,11 +106,16 @@ func (c Config) checkHost() error {
 	return nil
 }
 
+// readable leaves the name of the file out of its error: for it somebody may have
+// given what is to be in it.
 func readable(file string) error {
 	if file == "" {
 		return nil
 	}
 	f, err := os.Open(file)
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Err
+	}
 	if err != nil {
 		return err
 	}
@@ -119,11 +125,15 @@ func readable(file string) error {
 // Modules backs every port. What is replaced in the app is never built, and needs
 // nothing in the Config.
 func Modules(c Config) (fx.Option, error) {
-	sealer, err := c.sealer()
+	master, err := c.master()
 	if err != nil {
 		return nil, err
 	}
 	hasher, err := argonpass.New(runtime.GOMAXPROCS(0) - 1) // passwords may keep all cores busy but one
+	if err != nil {
+		return nil, err
+	}
+	others, err := outside.Modules(outside.Config{Now: c.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +144,7 @@ func Modules(c Config) (fx.Option, error) {
 	return fx.Options(
 		fx.Supply(c.store()), bunstore.Module, bus, helmprovision.Module(c.host()),
 		kubetenant.Module(kubetenant.Config{Log: c.Log.With("part", "tenant"), Now: c.Now}),
-		app.Use[seal.Sealer](sealer),
+		keys.Module(master, c.Log), others,
 		app.Use[passwords.Hasher](hasher),
 	), nil
 }
@@ -155,13 +165,13 @@ func (c Config) host() helmprovision.Config {
 	return conf
 }
 
-func (c Config) sealer() (seal.Sealer, error) {
+func (c Config) master() (keys.Master, error) {
 	if !c.SecretKey.IsZero() {
-		return keys.FromText(c.SecretKey)
+		return keys.FromText(keys.Variable, c.SecretKey)
 	}
 	path, isFile := strings.CutPrefix(c.DatabaseURL.Reveal(), "sqlite:")
 	if !isFile {
-		return nil, errNoKey
+		return keys.Master{}, errNoKey
 	}
 	return keys.FromFile(strings.TrimPrefix(path, "//"), c.Log)
 }

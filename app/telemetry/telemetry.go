@@ -5,11 +5,12 @@ package telemetry
 import (
 	"context"
 	"log/slog"
-	"net/http"
 
+	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/adapters/oteltrace"
 	"github.com/kubebyon/kubebyon/adapters/prommetrics"
 	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/core/reconcile"
 	"github.com/kubebyon/kubebyon/core/watch"
 	"github.com/kubebyon/kubebyon/ports/bus"
@@ -51,10 +52,15 @@ func Observe(m *Metrics, t *Traces) app.Observe {
 
 func measured(m *Metrics) app.Observe {
 	return app.Observe{
+		Request: m.Request,
 		Attempt: func(ctx context.Context, job store.Job) (context.Context, func(reconcile.Outcome)) {
 			done := m.Attempt(job.Type)
 			return ctx, func(o reconcile.Outcome) { done(string(o)) }
 		},
+		Delivery: notifications.Observer{Begun: func(channel string) func(notifications.Outcome) {
+			done := m.Delivery(channel)
+			return func(o notifications.Outcome) { done(string(o)) }
+		}},
 		Watch: watch.Observer{Following: m.Following, Acquired: m.Acquired, Restarted: m.Restarted},
 		Store: m.Store, Provision: m.Provision, Tenant: m.Tenant, Bus: m.Bus,
 	}
@@ -63,9 +69,7 @@ func measured(m *Metrics) app.Observe {
 // traced puts traces around what o does.
 func traced(o app.Observe, t *Traces) app.Observe {
 	inner := o
-	o.Request = func(r *http.Request, trusted bool) (context.Context, func(method, route string, status int)) {
-		return t.Request(r, trusted)
-	}
+	o.Request = httpapi.Observer(t.Request).Around(inner.Request)
 	o.Attempt = func(ctx context.Context, job store.Job) (context.Context, func(reconcile.Outcome)) {
 		ctx, end := t.Attempt(ctx, job)
 		done := func(reconcile.Outcome) {}

@@ -31,6 +31,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/adapters/memtenant"
 	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/app/outside"
 	"github.com/kubebyon/kubebyon/app/telemetry"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 	"github.com/kubebyon/kubebyon/ports/passwords"
@@ -71,6 +72,15 @@ func (c *receiver) named(name string) []*tracepb.Span {
 	return slices.DeleteFunc(slices.Clone(c.spans), func(s *tracepb.Span) bool { return s.GetName() != name })
 }
 
+// spanned are the spans that links lead to.
+func (c *receiver) spanned(links []*tracepb.Span_Link) []*tracepb.Span {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(c.spans), func(s *tracepb.Span) bool {
+		return !slices.ContainsFunc(links, func(l *tracepb.Span_Link) bool { return bytes.Equal(l.GetSpanId(), s.GetSpanId()) })
+	})
+}
+
 // watched is a platform whose metrics and traces are looked at.
 type watched struct {
 	t       *testing.T
@@ -97,11 +107,15 @@ func run(t *testing.T, proxies ...netip.Prefix) *watched {
 	if err != nil {
 		t.Fatal(err)
 	}
+	others, err := outside.Modules(outside.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	conf := app.Config{Log: log, FirstAdmin: app.FirstAdmin{Password: secret.New(password)}, Observe: telemetry.Observe(w.metrics, w.traces)}
-	conf.HTTP.Observe, conf.HTTP.TrustedProxyCIDRs = w.metrics.Request, proxies
+	conf.HTTP.TrustedProxyCIDRs = proxies
 	w.app, err = app.New(conf, fx.Options(
 		memstore.Module, memprovision.Module, gobus.Module, app.Use[tenant.Connector](memtenant.New()),
-		app.Use[seal.Sealer](keyseal.New([32]byte{1})), app.Use[passwords.Hasher](hasher)))
+		app.Use[seal.Sealer](keyseal.New([32]byte{1})), app.Use[passwords.Hasher](hasher), others))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,6 +275,12 @@ func TestARequestsTraceGoesOnInItsJobAndHoldsNoSecret(t *testing.T) {
 	if apply := c.named("provision Apply"); len(apply) > 0 && !bytes.Equal(apply[0].GetParentSpanId(), job[0].GetSpanId()) {
 		t.Error("the provisioner's call is not within the job")
 	}
+	if publish := c.named("bus publish"); len(publish) > 0 {
+		written := c.spanned(publish[0].GetLinks())
+		if len(written) != 1 || written[0].GetName() != "store write" || !bytes.Equal(written[0].GetTraceId(), request[0].GetTraceId()) {
+			t.Errorf("what is published is linked to %v, not to the request's write", written)
+		}
+	}
 	for _, word := range []string{"kubebyon", "v1", "deployment.environment.name"} {
 		if !strings.Contains(strings.Join(c.about, " "), word) {
 			t.Errorf("the resource lacks %s: %s", word, c.about)
@@ -315,6 +335,7 @@ func TestMetricsTellWhatThePlatformDoes(t *testing.T) {
 	text := w.scrape()
 	w.stop()
 	for _, want := range []string{
+		`kubebyon_http_request_duration_seconds_count{method="POST",route="/api/console/clusters",status="2xx"} 1`,
 		`kubebyon_job_attempt_duration_seconds_count{result="succeeded",type="create"} 1`,
 		`kubebyon_job_attempts_in_flight 0`,
 		`kubebyon_jobs{status="pending"} 0`, `kubebyon_jobs{status="running"} 0`, `kubebyon_jobs_oldest_pending_age_seconds 0`,

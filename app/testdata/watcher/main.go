@@ -27,6 +27,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/keyseal"
 	"github.com/kubebyon/kubebyon/adapters/kubetenant"
 	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/app/outside"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -59,12 +60,16 @@ func run(ctx context.Context, database, name, planes string) error {
 	if err != nil {
 		return err
 	}
+	others, err := outside.Modules(outside.Config{})
+	if err != nil {
+		return err
+	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	a, err := app.New(
 		app.Config{Name: name, Log: log, HTTP: httpapi.Config{AuthLimit: httpapi.Limit{Window: time.Second, Burst: 100, MaxEntries: 100}}},
 		fx.Supply(bunstore.Config{URL: database}), bunstore.Module, gobus.Module, kubetenant.Module(kubetenant.Config{}),
 		app.Use[provision.Provisioner](there), app.Use[provision.Catalog](there),
-		app.Use[seal.Sealer](keyseal.New([32]byte{1})), app.Use[passwords.Hasher](hasher),
+		app.Use[seal.Sealer](keyseal.New([32]byte{1})), app.Use[passwords.Hasher](hasher), others,
 	)
 	if err != nil {
 		return err

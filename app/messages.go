@@ -1,0 +1,49 @@
+package app
+
+import (
+	"context"
+
+	"github.com/kubebyon/kubebyon/core/notifications"
+	"github.com/kubebyon/kubebyon/core/settings"
+	"github.com/kubebyon/kubebyon/ports/notify"
+)
+
+func (p *platform) newNotifications() (err error) {
+	c, b := p.config, p.backends
+	p.notifications, err = notifications.New(notifications.Deps{
+		Store: b.Store, Seal: b.Seal, Channels: b.Channels, Composer: b.Composer, Now: p.clock.Now, Random: c.ids(),
+		SMTP: p.mailServer, BaseURL: p.console,
+	})
+	return err
+}
+
+// mailServer is what letters go out through, as it is set at the
+// moment; one whose settings cannot be read is none.
+func (p *platform) mailServer(ctx context.Context) (notify.SMTP, bool, error) {
+	now, err := p.settings.Current(ctx)
+	if err != nil || now.Check(settings.InSMTP) != nil || !now.SMTP.Enabled {
+		return notify.SMTP{}, false, err
+	}
+	return now.SMTP.Server(), true, nil
+}
+
+// console is where people find the platform; empty while nobody has said.
+func (p *platform) console(ctx context.Context) string {
+	if ask := p.config.HTTP.BaseURLs; ask != nil {
+		public, _ := ask(ctx)
+		return public
+	}
+	public, _ := p.baseURLs(ctx)
+	return public
+}
+
+// newDeliverer has messages handed over in every process that does jobs.
+func (p *platform) newDeliverer() error {
+	c := p.config
+	d, err := notifications.NewDeliverer(p.notifications, c.part("messages"), c.Name, c.Observe.Delivery)
+	if err != nil {
+		return err
+	}
+	p.background = append(p.background, d.Run)
+	return nil
+}

@@ -1,0 +1,60 @@
+// Package outside backs the ports behind which services of others are: sign-in
+// providers, the captcha, the channels of messages. All of them go out through
+// guarded clients.
+package outside
+
+import (
+	"net/netip"
+	"time"
+
+	"go.uber.org/fx"
+
+	"github.com/kubebyon/kubebyon/adapters/hcaptcha"
+	"github.com/kubebyon/kubebyon/adapters/messagetext"
+	"github.com/kubebyon/kubebyon/adapters/oidcsso"
+	"github.com/kubebyon/kubebyon/adapters/outbound"
+	"github.com/kubebyon/kubebyon/app"
+	"github.com/kubebyon/kubebyon/app/channels"
+	"github.com/kubebyon/kubebyon/ports/captcha"
+	"github.com/kubebyon/kubebyon/ports/notify"
+	"github.com/kubebyon/kubebyon/ports/sso"
+)
+
+// Config says where sign-in providers may be. The zero Config is that of a server.
+type Config struct {
+	Now func() time.Time // nil: the system's clock
+	// OnThisMachine lets providers be on loopback addresses, to try them out.
+	OnThisMachine bool
+}
+
+// Modules backs sso.Connector, captcha.Connector, notify.Channels and notify.Composer.
+func Modules(c Config) (fx.Option, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	people, err := oidcsso.New(oidcsso.Options{Client: outbound.New(outbound.Config{Admit: c.providers()}).HTTP(), Now: c.Now})
+	if err != nil {
+		return nil, err
+	}
+	puzzles, err := hcaptcha.New(hcaptcha.Options{Client: outbound.New(outbound.Config{}).HTTP()})
+	if err != nil {
+		return nil, err
+	}
+	return fx.Options(
+		app.Use[sso.Connector](people), app.Use[captcha.Connector](puzzles),
+		app.Use[notify.Channels](channels.New(channels.Config{Now: c.Now})), messagetext.Module,
+	), nil
+}
+
+// providers are networks that are not public, and in which a company's own
+// sign-in provider may be all the same: an administrator names it, as with mail
+// servers. The rest stays closed, such as a cloud's metadata.
+func (c Config) providers() []netip.Prefix {
+	admit := []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	}
+	if c.OnThisMachine {
+		admit = append(admit, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
+	}
+	return admit
+}
