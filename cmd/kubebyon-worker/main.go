@@ -99,7 +99,7 @@ func (o *options) run(ctx context.Context) (err error) {
 	o.jobs.Apply(&conf)
 	watched.Apply(&conf)
 	return process.Service{
-		Log: log, HTTP: conf.HTTP, Listener: listener,
+		Log: log, HTTP: conf.Edge(), Listener: listener,
 		Build:        func() (*app.App, error) { return app.New(conf, modules) },
 		Serve:        func(a *app.App) http.Handler { return process.Probes(conf, a) },
 		Started:      func(*app.App) { log.Info("KubeBYON's worker is running", "name", name) },

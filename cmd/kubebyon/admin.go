@@ -70,8 +70,8 @@ func (d *databaseFlags) accounts(cmd *cobra.Command, do func(*offline.Accounts) 
 }
 
 func adminCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "admin", Short: "Administer accounts, also while a server runs", Args: settings.NoArguments}
-	cmd.AddCommand(adminCreate(), adminReset(), adminList())
+	cmd := &cobra.Command{Use: "admin", Short: "Administer accounts and keys, also while a server runs", Args: settings.NoArguments}
+	cmd.AddCommand(adminCreate(), adminReset(), adminList(), adminRotateKey())
 	return cmd
 }
 

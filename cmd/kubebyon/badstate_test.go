@@ -52,7 +52,7 @@ func TestBadStatesAreNamed(t *testing.T) {
 		"wrong key": {func(t *testing.T, data string) (string, []string) {
 			startServer(t, data, plane).stop(t)
 			return freeAddress(t), []string{"--secret-key", strings.Repeat("ab", 32)}
-		}, "the secret key is not the one"},
+		}, "is not the one that this installation"},
 		"a wrong number": {func(t *testing.T, _ string) (string, []string) {
 			return freeAddress(t), []string{"--worker-concurrency", "0"}
 		}, "worker-concurrency"},

@@ -20,17 +20,13 @@ import (
 
 // devOptions are the flags of kubebyon dev.
 type devOptions struct {
-	log        settings.Log
-	http       settings.HTTP
-	jobs       settings.Jobs
+	serverOptions
 	dataDir    string
 	database   string
 	secretKey  string
 	localplane string
 	planeBind  string
 	planeHost  string
-	adminEmail string
-	adminPass  string
 }
 
 func devCommand() *cobra.Command {
@@ -51,12 +47,7 @@ folder and survives a restart.`,
 	fs.StringVar(&o.localplane, "localplane", defaultLocalplane(), "the kubebyon-localplane program")
 	fs.StringVar(&o.planeBind, "plane-bind-address", "127.0.0.1", "the address that control planes listen on; 0.0.0.0 lets other machines join")
 	fs.StringVar(&o.planeHost, "plane-host", "127.0.0.1", "the name or address under which clients and machines find the control planes")
-	fs.StringVar(&o.adminEmail, "admin-email", "", "address of the first administrator; empty: admin@kubebyon.local")
-	fs.StringVar(&o.adminPass, "admin-password", "", "password of the first administrator; empty: one is made and shown once (secret)")
-	o.http.Register(fs, "127.0.0.1:8080")
-	o.jobs.Register(fs)
-	o.jobs.RegisterQuota(fs)
-	o.log.Register(fs)
+	o.register(fs, "127.0.0.1:8080", "one is made and shown once")
 	return settings.WithEnvironment(cmd)
 }
 
@@ -76,15 +67,11 @@ func (o *devOptions) run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	watched, err := process.Observe(ctx, log, o.http.MetricsAddr, build(), o.http.Limits())
+	watched, listener, err := o.open(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer watched.Stop()
-	listener, err := process.Listen(ctx, o.http.Addr, "http-addr")
-	if err != nil {
-		return err
-	}
 	hello := &greeting{out: out, url: "http://" + listener.Addr().String(), dataDir: o.dataDir, email: o.adminEmail}
 	a, err := o.build(log, hello, watched)
 	if err != nil {
@@ -105,11 +92,7 @@ func (o *devOptions) build(log *slog.Logger, hello *greeting, watched *process.T
 	if err != nil {
 		return nil, err
 	}
-	conf := app.Config{
-		Log: log, Name: "dev", HTTP: o.http.Config(build().API("dev")),
-		FirstAdmin: app.FirstAdmin{Email: o.adminEmail, Password: secret.New(o.adminPass), HandOver: hello.keepPassword},
-	}
-	o.jobs.Apply(&conf)
-	watched.Apply(&conf)
+	conf := o.config(log, "dev", "dev", watched)
+	conf.FirstAdmin.HandOver = hello.keepPassword
 	return app.New(conf, modules)
 }

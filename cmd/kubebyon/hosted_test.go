@@ -52,7 +52,8 @@ func startHost(t testing.TB, localplane, dir string) string {
 
 // The whole way, with nothing left out but the machines: a server, a worker,
 // PostgreSQL, RabbitMQ, Helm, a host Kubernetes, and a node that joins. The first
-// worker is killed at work, and another one goes on with it.
+// worker is killed at work, and another one goes on with it. None of their secrets
+// is told, here or by servers that the host refuses.
 func TestAClusterOnAHost(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -65,11 +66,10 @@ func TestAClusterOnAHost(t *testing.T) {
 	}
 	home := t.TempDir()
 	host := startHost(t, plane, filepath.Join(home, "host"))
-	broker, prefix := requireBroker(t)
-	const password = "correct horse battery"
-	site := newSite(t, "KUBEBYON_DATABASE_URL="+freshPostgres(t), "KUBEBYON_AMQP_URL="+broker, "KUBEBYON_AMQP_PREFIX="+prefix,
-		"KUBEBYON_KUBECONFIG_PATH="+host, "KUBEBYON_VCLUSTER_CHART="+chart, "KUBEBYON_ADMIN_PASSWORD="+password, "KUBEBYON_JOB_LEASE_SECONDS=5")
-	s, killed := site.serve(), site.work()
+	secrets := newHostedSecrets(t, host, kubectl)
+	site := newSite(t, append(secrets.settings, "KUBEBYON_VCLUSTER_CHART="+chart, "KUBEBYON_JOB_LEASE_SECONDS=5")...)
+	s, killed := secrets.run(site.serve, "--log-format", "text", "--kubeconfig-path", secrets.byToken), secrets.run(site.work)
+	awaitRefused := secrets.refused(chart)
 	for _, p := range []*server{s, killed} {
 		p.await(t, "/readyz", "ready", func(a answer) bool { return a.status == http.StatusOK && a.body["status"] == "ok" })
 	}
@@ -79,15 +79,15 @@ func TestAClusterOnAHost(t *testing.T) {
 			t.Logf("the worker's log:\n%s\nthe server's log:\n%s", w.log.tail(), s.log.tail())
 		}
 	})
-	c := signInWith(t, s, password)
+	c := secrets.signIn(s)
 	made := c.must("POST", "/api/console/clusters", object{"name": "demo", "public_access_enabled": true, "public_access_mode": "nodeport"}, http.StatusCreated)["cluster"].(object)
 	id, namespace := made["id"].(string), made["vcluster_name"].(string)
 	awaitOperation(t, c, id, "running")
 	killed.kill(t)
-	w = site.work()
+	w = secrets.run(site.work)
 	c.awaitReachable(id, 3*time.Minute)
 	file := filepath.Join(home, "demo.kubeconfig")
-	c.kubeconfig(id, password, file)
+	secrets.ledger.keepKubeconfig(t, adminKey, c.kubeconfig(id, secrets.password, file))
 	if out := kube(t, kubectl, file, "get", "namespaces", "-o", "name"); !strings.Contains(out, "namespace/kube-system") {
 		t.Errorf("the tenant has the namespaces %s", out)
 	}
@@ -99,12 +99,14 @@ func TestAClusterOnAHost(t *testing.T) {
 		endpoint, _ := cluster["api_endpoint"].(string)
 		return strings.HasPrefix(endpoint, "https://localhost:") && cluster["connection_status"] == "reachable"
 	})
-	if text := c.kubeconfig(id, password, file); !strings.Contains(text, "https://localhost:") {
+	if text := c.kubeconfig(id, secrets.password, file); !strings.Contains(text, "https://localhost:") {
 		t.Error("the kubeconfig leads to the old host")
 	}
 	if out := kube(t, kubectl, file, "get", "nodes", "-o", "name"); !strings.Contains(out, "node/worker-1") {
 		t.Errorf("after the update the tenant has the nodes %s", out)
 	}
+	secrets.read(c, id)
+	awaitRefused()
 	c.must("DELETE", "/api/console/clusters/"+id, nil, http.StatusAccepted)
 	c.awaitGone(id, 2*time.Minute)
 	if out := kube(t, kubectl, host, "get", "namespaces", "-o", "name"); strings.Contains(out, "/"+namespace) {
@@ -113,6 +115,7 @@ func TestAClusterOnAHost(t *testing.T) {
 	if strings.Contains(s.log.tail(), "job attempt") || !strings.Contains(w.log.tail(), `"part":"host"`) {
 		t.Error("the server has worked on jobs, or the worker has not")
 	}
+	secrets.judge()
 }
 
 // awaitOperation waits for the status of a cluster's latest operation.

@@ -22,6 +22,10 @@ func TestCommandsRepeatNoSecret(t *testing.T) {
 	write(t, file, password+"\n")
 	write(t, filepath.Join(home, "url"), "postgres://u:"+password+"@127.0.0.1:1/x\n")
 	at := func(url string) []string { return []string{"admin", "list", "--database-url", url} }
+	rotate := func(more ...string) []string {
+		return append([]string{"admin", "rotate-key", "--database-url", "sqlite:" + filepath.Join(home, "kubebyon.db")}, more...)
+	}
+	write(t, filepath.Join(home, "secret.key"), newKey())
 	tried := 0
 	for name, c := range map[string]struct {
 		arguments, environment []string
@@ -44,6 +48,12 @@ func TestCommandsRepeatNoSecret(t *testing.T) {
 		"a key that is none":                 {[]string{"dev"}, []string{"KUBEBYON_SECRET_KEY=" + password}, "", "32 random bytes"},
 		"a key's file that holds none":       {[]string{"dev"}, []string{"KUBEBYON_SECRET_KEY_FILE=" + file}, "", "32 random bytes"},
 		"a key as a flag":                    {[]string{"dev", "--secret-key", password}, nil, "", "32 random bytes"},
+		"a new key that is none":             {rotate(), []string{"KUBEBYON_NEW_SECRET_KEY=" + password}, "", "32 random bytes"},
+		"a new key as a flag":                {rotate("--new-secret-key", password), nil, "", "32 random bytes"},
+		"a new key's file that holds none":   {rotate("--new-key-file", file), nil, "", "does not hold a key"},
+		"a new key for a file's name":        {rotate("--new-key-file", password), nil, "", "names no file"},
+		"two new keys":                       {rotate("--new-key-file", file, "--new-secret-key", password), nil, "", "give one of them"},
+		"a key in use that is none":          {rotate("--secret-key", password), nil, "", "32 random bytes"},
 		"a secret for a file's name":         {[]string{"dev"}, []string{"KUBEBYON_SECRET_KEY_FILE=/" + password}, "", "KUBEBYON_SECRET_KEY_FILE"},
 		"a first password that is too long":  {[]string{"dev"}, []string{"KUBEBYON_ADMIN_PASSWORD=" + strings.Repeat(password, 9)}, "", "8 to 128"},
 		"a new password that is too long":    {[]string{"admin", "create", "--email", "a@example.com", "--password-stdin", "--data-dir", "DATA"}, nil, strings.Repeat(password, 9), "8 to 128"},

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/base64"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -118,7 +117,7 @@ func (l *ledger) lookAtProcess(pid, root string, known map[[32]byte]bool) {
 	l.record("environment of "+name, "process "+pid, environment)
 }
 
-var ourProgram = regexp.MustCompile(`/(kubebyon(?:-localplane)?)\x00(dev|tenant|node|versions|admin\x00[a-z]+|migrate)\x00`)
+var ourProgram = regexp.MustCompile(`/(kubebyon(?:-localplane)?)\x00(dev|tenant|node|versions|admin\x00[a-z-]+|migrate)\x00`)
 
 func nameOfProgram(arguments []byte) string {
 	if m := ourProgram.FindSubmatch(arguments); m != nil {
@@ -215,14 +214,6 @@ func nodeFile(rel string) string {
 type database struct {
 	db       *sql.DB
 	postgres bool
-}
-
-// blob writes bytes in the database's SQL.
-func (d database) blob(b []byte) string {
-	if d.postgres {
-		return `'\x` + hex.EncodeToString(b) + `'::bytea`
-	}
-	return `x'` + hex.EncodeToString(b) + `'`
 }
 
 func (d database) exec(t *testing.T, query string) {

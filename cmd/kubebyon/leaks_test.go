@@ -6,7 +6,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"database/sql"
 	"encoding/base64"
@@ -33,6 +32,7 @@ import (
 const (
 	initialPassword  secretKind = "password that the first start made"
 	madePassword     secretKind = "password that kubebyon admin made"
+	tempPassword     secretKind = "password that an administrator had made"
 	chosenPassword   secretKind = "password that somebody chose"
 	wrongPassword    secretKind = "password that is wrong"
 	refusedPassword  secretKind = "password that was refused"
@@ -48,9 +48,13 @@ const (
 	nodeKey          secretKind = "key of a node"
 	accountToken     secretKind = "token of a service account"
 	serverKey        secretKind = "key of the server"
+	dataKey          secretKind = "data key of the server"
 	databasePassword secretKind = "password of the database"
+	brokerPassword   secretKind = "password of the broker"
+	hostCredential   secretKind = "credential for the host"
 	lastWord         secretKind = "secret in a control plane's last words"
 	credentialHash   secretKind = "hash of a credential"
+	settingSecret    secretKind = "secret in the system settings"
 )
 
 // givenOut says where each kind of secret is given out. Anywhere else it is a
@@ -58,15 +62,16 @@ const (
 var givenOut = []struct {
 	kind   secretKind
 	places []string // as in path.Match, but that * is anything
-	runs   string   // where it is met: sqlite, postgres, or both
+	runs   string   // where it is met: sqlite, postgres, both of them, states, or host
 }{
 	{initialPassword, []string{"file initial-admin-password", "output of kubebyon dev"}, "sqlite"},
 	{madePassword, []string{"output of kubebyon admin create", "output of kubebyon admin reset"}, "both"},
+	{tempPassword, []string{"answer to POST /api/console/admin/users/{id}/reset-password"}, "both"},
 	{chosenPassword, nil, "both"},
 	{wrongPassword, nil, "both"},
 	{refusedPassword, nil, "both"},
 	{sessionValue, []string{"answer's header Set-Cookie of POST /api/auth/login", "answer's header Set-Cookie of GET /api/auth/me"}, "both"},
-	{apiKeyValue, nil, "both"},
+	{apiKeyValue, []string{"answer to POST /api/console/api-keys"}, "both"},
 	// curl is told in its arguments, as the join command stands in the answer. The
 	// token serves once, and soon not at all.
 	{joinTokenValue, []string{"answer to POST /api/console/clusters/{id}/join-token", "arguments of curl"}, "both"},
@@ -82,10 +87,31 @@ var givenOut = []struct {
 	{nodeKey, []string{"node's file node/*"}, "both"},
 	{accountToken, nil, "both"}, // kubectl alone sees it
 	{serverKey, []string{"file secret.key"}, "sqlite"},
-	{serverKey, []string{"environment of kubebyon dev"}, "postgres"}, // because this run gives it there
-	{databasePassword, []string{"environment of kubebyon dev", "environment of kubebyon admin create", "environment of kubebyon admin reset", "environment of kubebyon admin list"}, "postgres"},
+	{serverKey, []string{"environment of kubebyon dev", "environment of kubebyon admin rotate-key"}, "postgres"}, // because this run gives it there
+	{dataKey, nil, "both"},
+	{databasePassword, []string{
+		"environment of kubebyon dev", "environment of kubebyon admin create", "environment of kubebyon admin reset", "environment of kubebyon admin list",
+		"environment of kubebyon admin rotate-key",
+	}, "postgres"},
 	{lastWord, nil, "both"},
+	{settingSecret, nil, "both"},
 	{credentialHash, []string{"database"}, "both"},
+	// What kubebyon serve and its workers are given, in states in which they cannot
+	// work, and with a host on which they do.
+	{databasePassword, nil, "states"},
+	{brokerPassword, nil, "states"},
+	{hostCredential, nil, "states"},
+	{serverKey, nil, "states"},
+	{chosenPassword, nil, "states"},
+	{refusedPassword, nil, "states"},
+	{databasePassword, nil, "host"},
+	{brokerPassword, nil, "host"},
+	{hostCredential, nil, "host"},
+	{serverKey, nil, "host"},
+	{chosenPassword, nil, "host"},
+	{sessionValue, []string{"answer's header Set-Cookie of POST /api/auth/login"}, "host"},
+	{adminKey, []string{"answer to POST /api/console/clusters/{id}/kubeconfig"}, "host"},
+	{credentialHash, []string{"database"}, "host"},
 }
 
 func isGivenOut(h hit) bool {
@@ -213,21 +239,19 @@ func (r *leakRun) in(elem ...string) string {
 // usePostgres gives the server all its secrets, in every way that it takes them.
 func (r *leakRun) usePostgres() bool {
 	r.t.Helper()
-	password, key := "database-"+text(24), make([]byte, 32)
+	password, key := "database-"+text(24), newKey()
 	var dsn string
 	var ok bool
 	if r.database, dsn, ok = openOwnPostgres(r.t, password); !ok {
 		return false
 	}
-	_, _ = rand.Read(key)
 	chosen := "chosen-" + text(24)
 	r.ledger.keep(databasePassword, passwordIn(dsn))
-	r.ledger.keep(serverKey, base64.StdEncoding.EncodeToString(key))
-	r.ledger.keepBytes(serverKey, key)
+	r.ledger.keepServerKey(r.t, key)
 	r.ledger.keep(chosenPassword, chosen)
 	write(r.t, r.in("person", "password"), chosen+"\n")
 	r.settings = []string{
-		"KUBEBYON_DATABASE_URL=" + dsn, "KUBEBYON_SECRET_KEY=" + base64.StdEncoding.EncodeToString(key),
+		"KUBEBYON_DATABASE_URL=" + dsn, "KUBEBYON_SECRET_KEY=" + key,
 		"PGPASSWORD=" + passwordIn(dsn), "KUBEBYON_ADMIN_PASSWORD_FILE=" + r.in("person", "password"), "KUBEBYON_TRUSTED_PROXY_CIDRS=127.0.0.0/8",
 	}
 	return true
@@ -254,6 +278,8 @@ func (r *leakRun) all() {
 	}
 	r.signInAsAdmin()
 	r.accounts()
+	r.systemSettings()
+	r.rotateKeys()
 	key := r.apiKey()
 	id, leaky := r.clusters()
 	r.kubeconfigs(id)
@@ -427,17 +453,19 @@ func (r *leakRun) adminPassword() string {
 	}
 	password := adminPassword(r.t, r.in("data"))
 	r.ledger.keep(initialPassword, password)
-	key, err := os.ReadFile(r.in("data", "secret.key"))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(key)))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.ledger.keep(serverKey, strings.TrimSpace(string(key)))
-	r.ledger.keepBytes(serverKey, raw)
+	r.masterKey()
 	return password
+}
+
+// keepServerKey remembers a key for secrets at rest, and its bytes.
+func (l *ledger) keepServerKey(t testing.TB, text string) {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.keep(serverKey, text)
+	l.keepBytes(serverKey, raw)
 }
 
 // command runs kubebyon admin and records what it prints.
@@ -447,7 +475,9 @@ func (r *leakRun) command(stdin string, arguments ...string) (printed string, er
 		arguments = append(arguments, "--data-dir", r.in("data"))
 	}
 	cmd := exec.CommandContext(r.t.Context(), program, append([]string{"admin"}, append(arguments, "--log-level", "debug")...)...)
-	cmd.Env = append(r.environment(), slices.DeleteFunc(slices.Clone(r.settings), func(v string) bool { return !strings.Contains(v, "DATABASE") })...)
+	cmd.Env = append(r.environment(), slices.DeleteFunc(slices.Clone(r.settings), func(v string) bool {
+		return !strings.Contains(v, "DATABASE") && (arguments[0] != "rotate-key" || !strings.Contains(v, "SECRET_KEY"))
+	})...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
@@ -493,17 +523,29 @@ func (r *leakRun) accounts() {
 	if _, err := r.command("", "list"); err != nil {
 		r.t.Fatal(err)
 	}
+	r.reset("bob@example.com")
 	r.database.keepHashes(r.t, r.ledger)
 }
 
-// apiKey puts a key into the database, as nothing else can yet, and uses it.
+// reset has the administrator set an account's password, first one that is made up.
+func (r *leakRun) reset(email string) {
+	r.t.Helper()
+	found := r.admin.must("GET", "/api/console/admin/users?search="+email, nil, http.StatusOK)["users"].([]any)
+	at := "/api/console/admin/users/" + found[0].(object)["id"].(string) + "/reset-password"
+	made := r.admin.must("POST", at, object{}, http.StatusOK)["temporary_password"].(string)
+	r.ledger.keep(tempPassword, made)
+	r.signIn(email, made)
+	chosen := "chosen-" + text(24)
+	r.ledger.keep(chosenPassword, chosen)
+	r.admin.must("POST", at, object{"new_password": chosen}, http.StatusOK)
+	r.signIn(email, chosen)
+}
+
+// apiKey makes a key, asks for it again, and uses it.
 func (r *leakRun) apiKey() string {
 	r.t.Helper()
-	value := "kbk_" + base64.RawURLEncoding.EncodeToString([]byte(text(32)))
+	value := r.repeat("/api/console/api-keys", object{"name": "robot"})["api_key"].(object)["value"].(string)
 	r.ledger.keepCredential(apiKeyValue, value)
-	sum := sha256.Sum256([]byte(value))
-	r.database.exec(r.t, `INSERT INTO api_keys (id, user_id, name, display_prefix, value_hash, created_at)
-		SELECT 'key_' || substr(id, 5), id, 'robot', 'kbk_robot', `+r.database.blob(sum[:])+`, created_at FROM users WHERE email = '`+adminEmail+`'`)
 	status, _, err := r.send(r.admin, "GET", "/api/console/me", nil, "Authorization", "Bearer "+value)
 	if err != nil || status != http.StatusOK {
 		r.t.Fatalf("with an API key: %d %v", status, err)
@@ -581,21 +623,21 @@ func (r *leakRun) kubeconfigs(id string) {
 	r.ledger.keep(wrongPassword, wrong)
 	r.admin.must("POST", at, object{"password": wrong}, http.StatusUnauthorized)
 	r.admin.must("POST", at, object{"password": ""}, http.StatusBadRequest)
-	r.keepKubeconfig(adminKey, r.admin.kubeconfig(id, r.adminPassword(), r.in("person", "kubeconfig")))
-	r.keepKubeconfig(adminKey, r.admin.must("POST", at+"?download=1", object{"password": r.adminPassword()}, http.StatusOK)["text"].(string))
+	r.ledger.keepKubeconfig(r.t, adminKey, r.admin.kubeconfig(id, r.adminPassword(), r.in("person", "kubeconfig")))
+	r.ledger.keepKubeconfig(r.t, adminKey, r.admin.must("POST", at+"?download=1", object{"password": r.adminPassword()}, http.StatusOK)["text"].(string))
 }
 
 var keyDataRE = regexp.MustCompile(`client-key-data"?: *"?([A-Za-z0-9+/=]+)`)
 
-func (r *leakRun) keepKubeconfig(kind secretKind, text string) {
-	r.t.Helper()
+func (l *ledger) keepKubeconfig(t testing.TB, kind secretKind, text string) {
+	t.Helper()
 	m := keyDataRE.FindStringSubmatch(text)
 	if m == nil {
-		r.t.Fatal("a kubeconfig has no key")
+		t.Fatal("a kubeconfig has no key")
 	}
 	key, err := base64.StdEncoding.DecodeString(m[1])
-	if err != nil || r.ledger.keepKeys(kind, key) != 1 {
-		r.t.Fatalf("a kubeconfig's key is none: %v", err)
+	if err != nil || l.keepKeys(kind, key) != 1 {
+		t.Fatalf("a kubeconfig's key is none: %v", err)
 	}
 }
 
@@ -661,8 +703,8 @@ func (r *leakRun) join(id string) (value string) {
 	out := r.repeat("/api/console/clusters/"+id+"/join-token", object{"ttl_seconds": 600})["token"].(object)
 	value = out["value"].(string)
 	r.ledger.keepCredential(joinTokenValue, value)
-	if kept := r.database.texts(r.t, "SELECT operation FROM replies"); len(kept) != 2 {
-		r.t.Errorf("of two answers that may be asked for again, the database has %v", kept)
+	if kept := r.database.texts(r.t, "SELECT operation FROM replies"); len(kept) != 3 {
+		r.t.Errorf("of three answers that may be asked for again, the database has %v", kept)
 	}
 	r.keepBootstrap(script("/join?token="+value, http.StatusOK))
 	r.admin.must("HEAD", "/join?token="+value, nil, http.StatusOK)
@@ -863,7 +905,7 @@ func (r *leakRun) observe(id string) {
 	r.t.Helper()
 	for _, at := range []string{
 		"/api/auth/providers", "/api/console/me", "/api/console/clusters", "/api/console/clusters/" + id, "/api/console/clusters/" + id + "/operations", "/api/console/nodes",
-		"/api/console/node-events", "/api/console/overview", "/api/console/activities", "/healthz", "/readyz", "/version", "/openapi.json", "/openapi.yaml", "/docs/",
+		"/api/console/node-events", "/api/console/overview", "/api/console/activities", "/api/console/admin/system-settings", "/healthz", "/readyz", "/version", "/openapi.json", "/openapi.yaml", "/docs/",
 	} {
 		r.admin.must("GET", at, nil, http.StatusOK)
 	}

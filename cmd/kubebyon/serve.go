@@ -13,18 +13,13 @@ import (
 	"github.com/kubebyon/kubebyon/app/standard"
 	"github.com/kubebyon/kubebyon/cmd/process"
 	"github.com/kubebyon/kubebyon/cmd/settings"
-	"github.com/kubebyon/kubebyon/core/kernel/secret"
 )
 
 // serveOptions are the flags of kubebyon serve.
 type serveOptions struct {
-	log        settings.Log
-	http       settings.HTTP
-	jobs       settings.Jobs
-	backends   settings.Backends
-	life       settings.Life
-	adminEmail string
-	adminPass  string
+	serverOptions
+	backends settings.Backends
+	life     settings.Life
 }
 
 func serveCommand() *cobra.Command {
@@ -48,14 +43,9 @@ by a file that the variable with _FILE behind its name names.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	fs := cmd.Flags()
-	o.http.Register(fs, ":8080")
+	o.register(fs, ":8080", "none is made, kubebyon admin create does so")
 	o.backends.Register(fs)
-	fs.StringVar(&o.adminEmail, "admin-email", "", "address of the first administrator; empty: admin@kubebyon.local")
-	fs.StringVar(&o.adminPass, "admin-password", "", "password of the first administrator; empty: none is made, kubebyon admin create does so (secret)")
-	o.jobs.Register(fs)
-	o.jobs.RegisterQuota(fs)
 	o.life.RegisterServer(fs)
-	o.log.Register(fs)
 	return settings.WithEnvironment(cmd)
 }
 
@@ -72,24 +62,15 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	watched, err := process.Observe(ctx, log, o.http.MetricsAddr, build(), o.http.Limits())
+	watched, listener, err := o.open(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer watched.Stop()
-	listener, err := process.Listen(ctx, o.http.Addr, "http-addr")
-	if err != nil {
-		return err
-	}
-	conf := app.Config{
-		Log: log, Name: name, HTTP: o.http.Config(build().API("vcluster")),
-		FirstAdmin: app.FirstAdmin{Email: o.adminEmail, Password: secret.New(o.adminPass)},
-		LeaveJobs:  o.backends.HasBroker(), StartTimeout: -1,
-	}
-	o.jobs.Apply(&conf)
-	watched.Apply(&conf)
+	conf := o.config(log, name, "vcluster", watched)
+	conf.LeaveJobs, conf.StartTimeout = o.backends.HasBroker(), -1
 	return process.Service{
-		Log: log, HTTP: conf.HTTP, Limits: o.http.Limits(), Listener: listener,
+		Log: log, HTTP: conf.Edge(), Limits: o.http.Limits(), Listener: listener,
 		Build:        func() (*app.App, error) { return app.New(conf, modules) },
 		Serve:        func(a *app.App) http.Handler { return a.Handler },
 		Started:      func(a *app.App) { tell(ctx, log, a, "http://"+listener.Addr().String()) },

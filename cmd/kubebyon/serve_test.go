@@ -37,6 +37,8 @@ func TestAWrongSettingIsNamed(t *testing.T) {
 		{"KUBEBYON_AMQP_QUORUM_QUEUES=" + hush, "KUBEBYON_AMQP_QUORUM_QUEUES", ""},
 		{"KUBEBYON_KUBECONFIG_PATH=", "KUBEBYON_KUBECONFIG_PATH is required", ""},
 		{"KUBEBYON_KUBECONFIG_PATH=/nowhere", "KUBEBYON_KUBECONFIG_PATH", "KUBEBYON_KUBECONFIG_PATH"},
+		{"KUBEBYON_KUBECONFIG_PATH={token: " + hush + "}", "KUBEBYON_KUBECONFIG_PATH", "KUBEBYON_KUBECONFIG_PATH"},
+		{"KUBEBYON_VCLUSTER_VALUES_FILE={password: " + hush + "}", "KUBEBYON_VCLUSTER_VALUES_FILE", ""},
 		{"KUBEBYON_INSTALLATION=Not.A.Label", "KUBEBYON_INSTALLATION", "KUBEBYON_INSTALLATION"},
 		{"KUBEBYON_VCLUSTER_VALUES_FILE=/nowhere", "KUBEBYON_VCLUSTER_VALUES_FILE", ""},
 		{"KUBEBYON_VCLUSTER_LICENCE_SECRET=a/b/c", "KUBEBYON_VCLUSTER_", ""},
@@ -262,7 +264,7 @@ func TestOnlyWhatWaitingMendsIsWaitedFor(t *testing.T) {
 
 	site.set("KUBEBYON_SECRET_KEY", newKey())
 	for _, second := range []*server{site.serve(), site.work("--amqp-url", "amqp://127.0.0.1:1/")} {
-		if out := second.end(t, 30*time.Second); !strings.Contains(out, "the secret key is not the one that this database was written with") {
+		if out := second.end(t, 30*time.Second); !strings.Contains(out, "is not the one that this installation's secrets are sealed with") {
 			t.Errorf("a process with another key ends with:\n%s", out)
 		}
 	}

@@ -161,8 +161,9 @@ func (s *server) awaitCheck(t testing.TB, name, want string) answer {
 // gate is the only way to a service. It is shut first.
 type gate struct {
 	t      testing.TB
-	addr   string // where the gate is
-	target string // what is behind it
+	addr   string                                   // where the gate is
+	target string                                   // what is behind it
+	enter  func(to io.Writer, from io.Reader) error // passes on how a client begins; nil: as it is
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -218,7 +219,13 @@ func (g *gate) pass(c net.Conn) {
 	g.mu.Unlock()
 	var both sync.WaitGroup
 	both.Go(func() { _, _ = io.Copy(c, to); _ = c.Close() })
-	both.Go(func() { _, _ = io.Copy(to, c); _ = to.Close() })
+	both.Go(func() {
+		defer to.Close()
+		if g.enter != nil && g.enter(to, c) != nil {
+			return
+		}
+		_, _ = io.Copy(to, c)
+	})
 	both.Wait()
 }
 

@@ -191,6 +191,7 @@ func TestEveryCommandRefusesANewerDatabase(t *testing.T) {
 		{"admin", "list", "--data-dir", data},
 		{"admin", "create", "--data-dir", data, "--email", "new@example.com"},
 		{"admin", "reset", "--data-dir", data, "--email", adminEmail},
+		{"admin", "rotate-key", "--data-dir", data},
 	}
 	for _, args := range commands {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

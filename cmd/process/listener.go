@@ -49,7 +49,7 @@ func listen(h http.Handler, log *slog.Logger, limits httpapi.Limits, l net.Liste
 		}
 		h.ServeHTTP(w, r)
 	}), log, limits)
-	go func() { s.failed <- s.http.Serve(l) }() // ends with close
+	go func() { s.failed <- fmt.Errorf("serve HTTP: %w", s.http.Serve(l)) }() // ends with close
 	return s
 }
 
@@ -58,7 +58,7 @@ func listen(h http.Handler, log *slog.Logger, limits httpapi.Limits, l net.Liste
 func (s *server) until(ctx context.Context, log *slog.Logger, a *app.App, delay time.Duration) error {
 	select {
 	case err := <-s.failed:
-		return fmt.Errorf("serve HTTP: %w", err)
+		return err
 	case <-ctx.Done():
 	}
 	log.Info("stopping: jobs are given back, requests in flight may finish")
@@ -95,7 +95,7 @@ func (s *server) close() error {
 
 // Probes answers for a platform that serves no API.
 func Probes(c app.Config, a *app.App) http.Handler {
-	conf := c.HTTP
+	conf := c.Edge()
 	conf.Log, conf.Ready = c.Log.With("part", "http"), a.Ready
 	return httpapi.Probes(conf, httpapi.NotServed())
 }

@@ -45,12 +45,9 @@ func Observe(ctx context.Context, log *slog.Logger, addr string, b Build, limits
 	return t, nil
 }
 
-// Apply has a platform, and the API before it runs, tell what they do.
+// Apply has a platform tell what it does.
 func (t *Telemetry) Apply(c *app.Config) {
 	c.Observe = telemetry.Observe(t.metrics, t.traces)
-	if t.metrics != nil {
-		c.HTTP.Observe = t.metrics.Request
-	}
 }
 
 // flushTimeout is how long the collector may take for what is left.

@@ -3,16 +3,13 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/app"
-	"github.com/kubebyon/kubebyon/core/kernel/fault"
 )
 
 // Service is a process that listens at once, and whose platform comes up as soon
@@ -56,40 +53,15 @@ func (s Service) Run(ctx context.Context) (err error) {
 }
 
 // start tries until the platform runs, and returns none when ctx ends first.
-func (s Service) start(ctx context.Context, w *waiting, srv *server) (*app.App, error) {
-	trying, cancel := within(ctx, s.StartTimeout)
-	defer cancel()
-	for n := 1; ; n++ {
-		a, err := s.try(trying)
-		switch {
-		case err == nil:
-			return a, nil
-		case ctx.Err() != nil:
-			return nil, nil //nolint:nilnil // it was asked to stop before it had begun
-		case !errors.Is(err, fault.Unavailable) && trying.Err() == nil:
-			return nil, err
-		}
-		w.note(ctx, err)
-		select {
-		case err := <-srv.failed:
-			return nil, fmt.Errorf("serve HTTP: %w", err)
-		case <-trying.Done():
-		case <-time.After(pause(n)):
-		}
-		if ctx.Err() != nil {
-			return nil, nil //nolint:nilnil // as above
-		}
-		if trying.Err() != nil {
-			return nil, overdue(s.StartTimeout, err)
-		}
+func (s Service) start(ctx context.Context, w *waiting, srv *server) (a *app.App, err error) {
+	err = w.until(ctx, s.StartTimeout, srv.failed, func(ctx context.Context) (err error) {
+		a, err = s.try(ctx)
+		return err
+	})
+	if err != nil && ctx.Err() != nil {
+		return nil, nil //nolint:nilnil,nilerr // it was asked to stop before it had begun
 	}
-}
-
-func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	if d <= 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, d)
+	return a, err
 }
 
 // try starts a platform; one that does not start is gone when it returns.
@@ -102,12 +74,6 @@ func (s Service) try(ctx context.Context) (*app.App, error) {
 		return nil, errors.Join(err, Stop(ctx, a))
 	}
 	return a, nil
-}
-
-// pause before try n+1 doubles from half a second to five, and is spread by half.
-func pause(n int) time.Duration {
-	d := min(500*time.Millisecond<<min(n-1, 4), 5*time.Second)
-	return d/2 + rand.N(d/2) //nolint:gosec // spreading load needs no secrecy
 }
 
 const stopTimeout = 60 * time.Second

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 )
 
@@ -28,19 +28,45 @@ const sayEvery = time.Minute
 // Await calls do until it succeeds, fails with what waiting does not mend, or ctx
 // ends, for at most limit, if that is not 0. Meanwhile the log says why it waits.
 func Await(ctx context.Context, log *slog.Logger, limit time.Duration, do func(context.Context) error) error {
+	return (&waiting{log: log}).until(ctx, limit, nil, do)
+}
+
+// until is Await that also ends, with its error, when broken has one.
+func (w *waiting) until(ctx context.Context, limit time.Duration, broken <-chan error, do func(context.Context) error) error {
 	trying, cancel := within(ctx, limit)
 	defer cancel()
-	w := &waiting{log: log}
 	for n := 1; ; n++ {
 		err := do(trying)
 		if err == nil || ctx.Err() != nil || !errors.Is(err, fault.Unavailable) && trying.Err() == nil {
 			return err
 		}
 		w.note(ctx, err)
-		if !bell.Wait(trying, nil, pause(n)) {
-			return errors.Join(ctx.Err(), overdue(limit, err))
+		select {
+		case err := <-broken:
+			return err
+		case <-trying.Done():
+		case <-time.After(pause(n)):
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if trying.Err() != nil {
+			return overdue(limit, err)
 		}
 	}
+}
+
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, d)
+}
+
+// pause before try n+1 doubles from half a second to five, and is spread by half.
+func pause(n int) time.Duration {
+	d := min(500*time.Millisecond<<min(n-1, 4), 5*time.Second)
+	return d/2 + rand.N(d/2) //nolint:gosec // spreading load needs no secrecy
 }
 
 func overdue(limit time.Duration, err error) error {
