@@ -34,7 +34,9 @@ var layers = []struct{ path, ours, theirs string }{
 	{"app/dev", "app adapters ports core/kernel", "go.uber.org/fx"},
 	{"app/offline", "app adapters ports core", ""},
 	{"app/telemetry", "app adapters ports core", ""},
-	{"app/keys", "adapters ports core/kernel", ""},
+	{"app/keys", "adapters ports core", "go.uber.org/fx"},
+	{"app/channels", "adapters ports core/kernel", ""},
+	{"app/outside", "app adapters ports core/kernel", "go.uber.org/fx"},
 	{"app/apptest", "app adapters ports core", "go.uber.org/fx"},
 	{"app", "core ports adapters/httpapi", "go.uber.org/fx go.uber.org/dig github.com/danielgtaylor/huma/v2"},
 	{"openapi", "app adapters/httpapi", "*"},
@@ -52,8 +54,24 @@ var homes = []struct{ library, places string }{
 	{"helm.sh/helm", "adapters/helmprovision"},
 	{"go.uber.org/fx", "adapters app"},
 	{"go.opentelemetry.io", "adapters/oteltrace"},
+	{"github.com/tink-crypto", "adapters/keyseal"},
 	{"github.com/prometheus/client_golang", "adapters/prommetrics"},
+	{"code.dny.dev/ssrf", "adapters/outbound"},
+	{"github.com/coreos/go-oidc", "adapters/oidcsso"},
+	{"golang.org/x/oauth2", "adapters/oidcsso"},
+	{"golang.org/x/image", "adapters/httpapi/picture"},
+	{"github.com/zitadel/oidc", "adapters/oidcsso/oidcpeer"},
+	{"adapters/oidcsso/oidcpeer", "adapters/oidcsso/oidcpeer"}, // for tests
+	{"github.com/wneessen/go-mail", "adapters/smtpnotify"},
+	{"github.com/slack-go", "adapters/slacknotify"},
+	{"github.com/go-telegram", "adapters/telegramnotify"},
+	{"github.com/standard-webhooks", "adapters/webhooknotify"},
+	{"unsafe", "core/coretest"},
 }
+
+// never are what nothing here may import, whatever it is for: broken ciphers and
+// hashes, and C, which is not safe with memory.
+const never = "crypto/des crypto/dsa crypto/md5 crypto/rc4 crypto/sha1 golang.org/x/crypto/md4 C"
 
 // dialects are ways to speak to other people's clients; each can be taken out
 // because none knows another.
@@ -132,6 +150,16 @@ func TestEveryRuleCanFail(t *testing.T) {
 		{"adapters/httpapi/events.go", "github.com/ThreeDotsLabs/watermill", "lives in adapters/amqpbus adapters/gobus"},
 		{"adapters/httpapi/kite/pods.go", "k8s.io/client-go/kubernetes", "lives in adapters/kubetenant"},
 		{"adapters/kubetenant/nodes.go", "helm.sh/helm/v3/pkg/action", "lives in adapters/helmprovision"},
+		{"adapters/oidcsso/openid.go", "github.com/coreos/go-oidc/v3/oidc golang.org/x/oauth2", ""},
+		{"adapters/httpapi/session/sso.go", "golang.org/x/oauth2", "golang.org/x/oauth2 lives in adapters/oidcsso"},
+		{"adapters/httpapi/picture/picture.go", "golang.org/x/image/webp", ""},
+		{"adapters/httpapi/console/avatar.go", "golang.org/x/image/draw", "golang.org/x/image lives in adapters/httpapi/picture"},
+		{"adapters/oidcsso/openid.go", "github.com/zitadel/oidc/v3/pkg/op", "lives in adapters/oidcsso/oidcpeer"},
+		{"app/dev/dev.go", "adapters/oidcsso/oidcpeer", "adapters/oidcsso/oidcpeer lives in"},
+		{"core/clusters/create.go", "unsafe", "unsafe lives in core/coretest only"},
+		{"core/coretest/dump.go", "unsafe", ""},
+		{"adapters/webhooknotify/sign.go", "crypto/sha256 crypto/sha1", "crypto/sha1 may not be imported"},
+		{"adapters/bunstore/sqlite.go", "C", "C may not be imported"},
 		{"adapters/httpapi/utils/strings.go", "", `"utils" does not say what the package owns`},
 		{"core/clusters/types/types.go", "", `"types" does not say`},
 	} {
@@ -217,6 +245,9 @@ func layerFault(s source, imp string) string {
 }
 
 func homeFault(s source, imp string) string {
+	if under(imp, never) {
+		return s.file + ": " + imp + " may not be imported"
+	}
 	for _, h := range homes {
 		if under(imp, h.library) && !under(s.pkg(), h.places) {
 			return fmt.Sprintf("%s: %s lives in %s only", s.file, h.library, h.places)
