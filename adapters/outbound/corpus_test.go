@@ -304,6 +304,24 @@ func TestAdmittedNetworksAreNotAll(t *testing.T) {
 	}
 }
 
+// TestNoNetworkIsAdmittedWithMetadata: whoever admits the network around it has
+// not thought of it.
+func TestNoNetworkIsAdmittedWithMetadata(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, Config{Admit: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}})
+	for _, u := range append(tricks[metadata], "http://[::ffff:169.254.169.254]/") {
+		if w.CheckURL(u) == nil {
+			t.Errorf("%s may be saved", u)
+		}
+		if w.send(t, u) == nil {
+			t.Errorf("%s is sent to", u)
+		}
+	}
+	if err := w.CheckURL("http://10.0.0.1/"); err != nil || len(w.let()) > 0 {
+		t.Errorf("a private address: %v; connected to %v", err, w.let())
+	}
+}
+
 func (w *world) send(t *testing.T, url string) error {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader("{}"))

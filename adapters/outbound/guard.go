@@ -12,9 +12,6 @@ import (
 // guard knows which addresses are public.
 type guard struct{ public *ssrf.Guardian }
 
-// wireServer is where Azure tells machines about themselves. It looks public.
-var wireServer = netip.MustParseAddr("168.63.129.16")
-
 func newGuard(admit []netip.Prefix) *guard {
 	var v4, v6 []netip.Prefix
 	for _, p := range admit {
@@ -27,7 +24,6 @@ func newGuard(admit []netip.Prefix) *guard {
 	return &guard{ssrf.New(
 		ssrf.WithAnyPort(), // checkPort has a rule of its own
 		ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...),
-		ssrf.WithDeniedV4Prefixes(netip.PrefixFrom(wireServer, wireServer.BitLen())),
 	)}
 }
 
@@ -51,7 +47,7 @@ func (g *guard) control(network, address string, conn syscall.RawConn) error {
 }
 
 func (g *guard) checkAddr(a netip.Addr) error {
-	if g.public.SafeAddr(a) == nil {
+	if g.public.SafeAddr(a) == nil && !isMetadata(a.Unmap()) {
 		return nil
 	}
 	return refusal("must be public, and " + what(a))
@@ -60,13 +56,10 @@ func (g *guard) checkAddr(a netip.Addr) error {
 // what says why an address is not public. Addresses that hold another are
 // named for how they hold it.
 func what(a netip.Addr) string {
+	if isMetadata(a) {
+		return "is where a cloud keeps a machine's metadata"
+	}
 	for _, special := range []struct{ prefix, is string }{
-		{"169.254.169.254/32", "is where a cloud keeps a machine's metadata"},
-		{"168.63.129.16/32", "is where a cloud keeps a machine's metadata"},
-		{"100.100.100.200/32", "is where a cloud keeps a machine's metadata"},
-		{"192.0.0.192/32", "is where a cloud keeps a machine's metadata"},
-		{"fd00:ec2::254/128", "is where a cloud keeps a machine's metadata"},
-		{"fd20:ce::254/128", "is where a cloud keeps a machine's metadata"},
 		{"0.0.0.0/8", "is unspecified"},
 		{"100.64.0.0/10", "is shared behind a carrier's NAT"},
 		{"::ffff:0:0/96", "is an IPv4 address mapped to IPv6"},
@@ -92,6 +85,16 @@ func what(a netip.Addr) string {
 		return "is for multicast"
 	}
 	return "is reserved"
+}
+
+// isMetadata knows where clouds tell machines about themselves: nobody is let
+// there, whatever the network around it is admitted for.
+func isMetadata(a netip.Addr) bool {
+	switch a.WithZone("").String() {
+	case "169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254":
+		return true
+	}
+	return false
 }
 
 // checkPort keeps requests away from what speaks something else: mail, names,

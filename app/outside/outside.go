@@ -5,6 +5,7 @@ package outside
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"go.uber.org/fx"
@@ -23,6 +24,9 @@ import (
 // Config says where sign-in providers may be. The zero Config is that of a server.
 type Config struct {
 	Now func() time.Time // nil: the system's clock
+	// Networks are not public, and providers may be in them all the same; nil:
+	// those that companies use inside.
+	Networks []netip.Prefix
 	// OnThisMachine lets providers be on loopback addresses, to try them out.
 	OnThisMachine bool
 }
@@ -50,8 +54,11 @@ func Modules(c Config) (fx.Option, error) {
 // sign-in provider may be all the same: an administrator names it, as with mail
 // servers. The rest stays closed, such as a cloud's metadata.
 func (c Config) providers() []netip.Prefix {
-	admit := []netip.Prefix{
-		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+	admit := slices.Clone(c.Networks)
+	if admit == nil {
+		admit = []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+		}
 	}
 	if c.OnThisMachine {
 		admit = append(admit, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))

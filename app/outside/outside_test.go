@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -62,10 +63,16 @@ func TestProvidersOnThisMachineAreAskedWhereThatIsAllowed(t *testing.T) {
 	if err := begin(outside.Config{}, s.URL); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "loopback") || len(asked) > 0 {
 		t.Errorf("a server asked a provider on its own machine: %v", err)
 	}
-	if err := begin(outside.Config{OnThisMachine: true}, s.URL); err == nil || len(asked) == 0 {
-		t.Errorf("a provider on this machine was not asked where that is allowed: %v", err)
+	everywhere := outside.Config{Networks: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}
+	for _, c := range []outside.Config{{OnThisMachine: true}, everywhere} {
+		if err := begin(c, s.URL); err == nil || len(asked) == 0 {
+			t.Errorf("a provider on this machine was not asked where that is allowed: %v", err)
+		}
+		for len(asked) > 0 {
+			<-asked
+		}
 	}
-	for _, c := range []outside.Config{{}, {OnThisMachine: true}} {
+	for _, c := range []outside.Config{{}, {OnThisMachine: true}, everywhere} {
 		if err := begin(c, "https://169.254.169.254"); !errors.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "metadata") {
 			t.Errorf("metadata: %v", err)
 		}

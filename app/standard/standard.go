@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -58,8 +59,9 @@ type Config struct {
 	// SecretKey is the same for all processes on one database. Empty: with SQLite,
 	// a key file beside the database, made if it is not there.
 	SecretKey   secret.Text
-	Host        Host          // its Log, Now and AttemptDeadline are set here
-	JobDeadline time.Duration // that of the app.Config; 0: its default
+	Host        Host           // its Log, Now and AttemptDeadline are set here
+	JobDeadline time.Duration  // that of the app.Config; 0: its default
+	SSONetworks []netip.Prefix // that are not public, and in which sign-in providers may be; nil: private ones
 	Log         *slog.Logger
 	Now         func() time.Time
 }
@@ -133,7 +135,7 @@ func Modules(c Config) (fx.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	others, err := outside.Modules(outside.Config{Now: c.Now})
+	others, err := outside.Modules(outside.Config{Now: c.Now, Networks: c.SSONetworks})
 	if err != nil {
 		return nil, err
 	}

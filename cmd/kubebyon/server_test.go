@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/kubebyon/kubebyon/adapters/oidcsso/oidcpeer"
 )
 
 // requireProgram finds a program that make test has built.
@@ -60,7 +62,10 @@ type server struct {
 // the tests have it: a race ends it with exit code 66.
 var program, workerProgram string //nolint:gochecknoglobals // set once, by TestMain
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+func TestMain(m *testing.M) {
+	oidcpeer.Main() // where this is the provider of another test
+	os.Exit(buildAndRun(m))
+}
 
 func buildAndRun(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "kubebyon-test-")

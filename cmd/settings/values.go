@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -54,6 +55,15 @@ func Address(fs *pflag.FlagSet, value *string, name, first, usage string) {
 		*value = text
 		return nil
 	}}, name, usage)
+}
+
+// Networks registers a flag that lists networks.
+func Networks(fs *pflag.FlagSet, value *[]netip.Prefix, name, first, usage string) {
+	list := (*prefixes)(value)
+	if err := list.Set(first); err != nil {
+		panic(err) // what is written here is right
+	}
+	fs.Var(list, name, usage)
 }
 
 func isPort(text string) bool {
