@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/outage"
 )
 
 // heartbeat makes amqp091-go give up a peer that is silent for one and a half
@@ -68,6 +70,7 @@ func errStopped() error {
 // keep holds a connection until ctx ends.
 func (l *link) keep(ctx context.Context) {
 	log := l.bus.config.Log.With("connection", l.name)
+	trouble := outage.New(log, l.bus.config.Now)
 	failures, refusals := 0, 0
 	for ctx.Err() == nil {
 		conn, socket, err := l.dial(ctx)
@@ -75,6 +78,7 @@ func (l *link) keep(ctx context.Context) {
 			l.bus.connected.Add(1)
 			failures, refusals = 0, 0
 			log.InfoContext(ctx, "connected to RabbitMQ")
+			trouble.Works(ctx, "RabbitMQ is there again")
 			err = l.hold(ctx, conn, socket)
 		}
 		if ctx.Err() != nil {
@@ -89,7 +93,7 @@ func (l *link) keep(ctx context.Context) {
 		if refusals >= stubborn {
 			wait = max(wait, slow)
 		}
-		log.WarnContext(ctx, "no connection to RabbitMQ; trying again", "wait", wait, "err", err)
+		trouble.Failed(ctx, slog.LevelWarn, "no connection to RabbitMQ; trying again", err, "wait", wait)
 		sleep(ctx, wait)
 	}
 }

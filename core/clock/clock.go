@@ -12,6 +12,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/outage"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -88,13 +89,15 @@ func (c *Clock) Set(ctx context.Context) error {
 // Await returns when the store has told the time, or ctx has ended; then it
 // reports false.
 func (c *Clock) Await(ctx context.Context) bool {
+	trouble := outage.New(c.log, c.Now)
 	for ctx.Err() == nil {
 		err := c.Set(ctx)
 		if err == nil {
+			trouble.Works(ctx, "the database tells the time again")
 			return true
 		}
 		if ctx.Err() == nil {
-			c.log.WarnContext(ctx, "the database does not tell the time; trying again", "err", err)
+			trouble.Failed(ctx, slog.LevelWarn, "the database does not tell the time; trying again", err)
 		}
 		bell.Wait(ctx, nil, again)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
+	"github.com/kubebyon/kubebyon/core/kernel/outage"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -89,16 +90,14 @@ func (d *Deliverer) Run(ctx context.Context) {
 			})
 		}
 	}
-	var trouble bool
+	trouble := outage.New(d.log, d.deps.Now)
 	for ctx.Err() == nil {
 		pause, err := d.look(ctx, lanes)
-		if err != nil && ctx.Err() == nil && !trouble {
-			d.log.ErrorContext(ctx, "messages are not delivered; trying again", "err", err)
-		}
-		if err == nil && trouble {
-			d.log.InfoContext(ctx, "messages are delivered again")
-		}
-		if trouble = err != nil; trouble {
+		switch {
+		case err == nil:
+			trouble.Works(ctx, "messages are delivered again")
+		case ctx.Err() == nil:
+			trouble.Failed(ctx, slog.LevelError, "messages are not delivered; trying again", err)
 			pause = afterError
 		}
 		bell.Wait(ctx, nil, pause)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/outage"
 	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -59,11 +61,13 @@ var (
 func (w *Worker) keep(ctx context.Context, job store.Job, lose context.CancelCauseFunc) {
 	lease := w.deps.Lease
 	renewed := w.deps.Clock.Now()
+	trouble := outage.New(w.deps.Log.With("job", job.ID.String()), w.deps.Clock.Now)
 	for pause := lease / 3; bell.Wait(ctx, nil, pause); {
 		now := w.deps.Clock.Now()
 		err := w.renew(ctx, job, now)
 		if err == nil {
 			renewed, pause = now, lease/3
+			trouble.Works(ctx, "the lease is renewed again")
 			continue
 		}
 		if fault.CodeOf(err) == "lease_lost" || w.deps.Clock.Now().Sub(renewed) >= lease*3/4 {
@@ -72,7 +76,7 @@ func (w *Worker) keep(ctx context.Context, job store.Job, lose context.CancelCau
 		}
 		pause = lease / 12
 		if ctx.Err() == nil {
-			w.deps.Log.WarnContext(ctx, "lease not renewed; trying again", "job", job.ID.String(), "err", err)
+			trouble.Failed(ctx, slog.LevelWarn, "lease not renewed; trying again", err)
 		}
 	}
 }
@@ -221,13 +225,17 @@ func (w *Worker) narrate(ctx context.Context, t *task) {
 			w.deps.Log.ErrorContext(ctx, "looking at a control plane panicked", "job", t.job.ID.String(), "err", p)
 		}
 	}()
+	trouble := outage.New(w.deps.Log.With("job", t.job.ID.String()), w.deps.Clock.Now)
 	for bell.Wait(ctx, nil, lookAgain) {
 		seen, err := w.deps.Provisioner.Observe(ctx, t.cluster.ID())
 		if err == nil && seen.Phase == provision.Pending {
 			err = w.stage(ctx, t, seen.Stage)
 		}
-		if err != nil && ctx.Err() == nil {
-			w.deps.Log.WarnContext(ctx, "the stage of a job is not known", "job", t.job.ID.String(), "err", err)
+		switch {
+		case err == nil:
+			trouble.Works(ctx, "the stage of a job is known again")
+		case ctx.Err() == nil:
+			trouble.Failed(ctx, slog.LevelWarn, "the stage of a job is not known", err)
 		}
 	}
 }

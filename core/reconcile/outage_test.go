@@ -21,6 +21,7 @@ import (
 type faulty struct {
 	store.Store
 	broken atomic.Bool
+	failed atomic.Int64 // so often
 	hangs  bool
 }
 
@@ -44,6 +45,7 @@ func (f *faulty) fail(ctx context.Context) error {
 	if !f.broken.Load() {
 		return nil
 	}
+	f.failed.Add(1)
 	if f.hangs {
 		<-ctx.Done()
 		return ctx.Err()
@@ -131,6 +133,8 @@ func TestAHiccupOfTheStoreDoesNotEndAnAttempt(t *testing.T) {
 	})
 }
 
+// TestAStoreThatIsDownIsWaitedForWithoutHaste, and the log is told at once, each
+// minute, and when it is back.
 func TestAStoreThatIsDownIsWaitedForWithoutHaste(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		down := &faulty{Store: w.store}
@@ -138,10 +142,15 @@ func TestAStoreThatIsDownIsWaitedForWithoutHaste(t *testing.T) {
 		c := w.create(t, "demo")
 		w.run(t, "w", func(d *reconcile.Deps) { d.Store = down })
 		time.Sleep(time.Minute)
-		if n := strings.Count(w.log.String(), "jobs not looked for"); n < 10 || n > 100 {
-			t.Errorf("logged %d times in a minute", n)
+		if n := down.failed.Load(); n < 10 || n > 200 {
+			t.Errorf("the store was asked %d times in a minute", n)
 		}
+		time.Sleep(4*time.Minute + 30*time.Second)
 		down.broken.Store(false)
 		w.untilStatus(t, c, clusters.Ready, 10*time.Second)
+		said := w.log.String()
+		if n, again := strings.Count(said, "jobs not looked for"), strings.Count(said, "jobs are looked for again"); n != 6 || again != 1 || !strings.Contains(said, "after=5m3") {
+			t.Errorf("it is told %d times that the store is down, and %d times that it is back, want 6 and once:\n%s", n, again, said)
+		}
 	})
 }

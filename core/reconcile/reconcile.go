@@ -23,6 +23,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/outage"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/ports/bus"
 	"github.com/kubebyon/kubebyon/ports/provision"
@@ -183,21 +184,26 @@ const (
 // next attempt or for another job of their cluster, those whose worker died,
 // those whose message was lost. It waits while no hand is free.
 func (w *Worker) lookOut(ctx context.Context) {
+	looking, waiting := outage.New(w.deps.Log, w.deps.Clock.Now), outage.New(w.deps.Log, w.deps.Clock.Now)
 	for ctx.Err() == nil {
 		rung := w.deps.Jobs.C()
 		taken, err := w.giveAny(ctx)
-		switch {
-		case ctx.Err() != nil:
-		case err != nil:
-			w.deps.Log.ErrorContext(ctx, "jobs not looked for; trying again", "worker", w.deps.Name, "err", err)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			looking.Failed(ctx, slog.LevelError, "jobs not looked for; trying again", err, "worker", w.deps.Name)
 			bell.Wait(ctx, nil, afterError)
-		case !taken:
-			bell.Wait(ctx, rung, w.untilNext(ctx))
+			continue
+		}
+		looking.Works(ctx, "jobs are looked for again", "worker", w.deps.Name)
+		if !taken {
+			bell.Wait(ctx, rung, w.untilNext(ctx, waiting))
 		}
 	}
 }
 
-func (w *Worker) untilNext(ctx context.Context) time.Duration {
+func (w *Worker) untilNext(ctx context.Context, trouble *outage.Teller) time.Duration {
 	wait := idle
 	err := w.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error {
 		now := w.deps.Clock.Now()
@@ -207,8 +213,11 @@ func (w *Worker) untilNext(ctx context.Context) time.Duration {
 		}
 		return err
 	})
-	if err != nil && ctx.Err() == nil {
-		w.deps.Log.ErrorContext(ctx, "next job not known", "err", err)
+	switch {
+	case err == nil:
+		trouble.Works(ctx, "the next job is known again")
+	case ctx.Err() == nil:
+		trouble.Failed(ctx, slog.LevelError, "next job not known", err)
 	}
 	return wait
 }

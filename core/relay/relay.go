@@ -15,6 +15,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/outage"
 	"github.com/kubebyon/kubebyon/ports/bus"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -47,44 +48,27 @@ const (
 	// patience is how long the broker may take: the transaction stays open, and other relays
 	// wait, while it accepts a batch.
 	patience = 10 * time.Second
-	// remind is how often the log is told that messages still do not go out.
-	remind = 5 * time.Minute
 )
 
 // Run publishes until ctx ends.
 func (r *Relay) Run(ctx context.Context) {
-	var trouble trouble
+	trouble := outage.New(r.deps.Log, r.deps.Now)
 	for ctx.Err() == nil {
 		rung := r.deps.Bell.C()
 		moved, err := r.Once(ctx)
-		if ctx.Err() == nil {
-			r.tell(ctx, &trouble, moved, err)
-		}
-		switch {
-		case err != nil:
+		if err != nil {
+			if ctx.Err() == nil {
+				trouble.Failed(ctx, slog.LevelError, "messages not published; trying again", err)
+			}
 			bell.Wait(ctx, nil, afterError)
-		case moved < batch:
+			continue
+		}
+		if moved > 0 { // else another relay may have its turn, which is no sign that they go out
+			trouble.Works(ctx, "messages are published again")
+		}
+		if moved < batch {
 			bell.Wait(ctx, rung, idle)
 		}
-	}
-}
-
-// trouble is since when messages do not go out, and when the log was told.
-type trouble struct{ since, told time.Time }
-
-// tell says that messages do not go out: at once, then seldom, and when they do
-// again. That nothing was moved is no sign of it: another relay may have its turn.
-func (r *Relay) tell(ctx context.Context, t *trouble, moved int, err error) {
-	now := r.deps.Now()
-	switch {
-	case err != nil && (t.since.IsZero() || now.Sub(t.told) >= remind):
-		if t.told = now; t.since.IsZero() {
-			t.since = now
-		}
-		r.deps.Log.ErrorContext(ctx, "messages not published; trying again", "since", t.since, "err", err)
-	case err == nil && moved > 0 && !t.since.IsZero():
-		r.deps.Log.InfoContext(ctx, "messages are published again", "since", t.since)
-		*t = trouble{}
 	}
 }
 

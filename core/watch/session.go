@@ -12,6 +12,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/outage"
 	"github.com/kubebyon/kubebyon/core/kernel/rate"
 	"github.com/kubebyon/kubebyon/core/nodes"
 	"github.com/kubebyon/kubebyon/ports/provision"
@@ -43,15 +44,17 @@ type session struct {
 	met         bool      // the tenant has been followed by this session before
 	remarked    bool      // the cluster tells that not all of it is seen
 	backoff     time.Duration
-	pace        *nodes.Pace  // of what the tenant costs the store, however often its watch ends
-	chatting    sync.Mutex   // for chatter
-	chatter     *rate.Bucket // lines in the log that a tenant causes: of requests and tokens
-	alarms      *rate.Bucket // of what there is too much of
+	pace        *nodes.Pace    // of what the tenant costs the store, however often its watch ends
+	chatting    sync.Mutex     // for chatter
+	chatter     *rate.Bucket   // lines in the log that a tenant causes: of requests and tokens
+	alarms      *rate.Bucket   // of what there is too much of
+	records     *outage.Teller // of the tenant's silence
 }
 
 func newSession(d Deps, c id.Cluster) *session {
+	log := d.Log.With("cluster", c.String())
 	return &session{
-		deps: d, log: d.Log.With("cluster", c.String()), cluster: c, backoff: firstBackoff, pace: nodes.NewPace(),
+		deps: d, log: log, records: outage.New(log, d.Now), cluster: c, backoff: firstBackoff, pace: nodes.NewPace(),
 		chatter: rate.New(20, 0.1), alarms: rate.New(5, 0.01),
 	}
 }
@@ -214,8 +217,11 @@ func (s *session) missed(ctx context.Context, why error) {
 	if silent := now.Sub(s.silentSince); s.met && !s.lost && silent >= 0 && silent < patience {
 		return
 	}
-	if err := s.lose(ctx, why); err != nil && !errors.Is(err, errOver) && ctx.Err() == nil {
-		s.log.ErrorContext(ctx, "silence of the tenant not recorded", "err", err)
+	switch err := s.lose(ctx, why); {
+	case err == nil:
+		s.records.Works(ctx, "silence of the tenant is recorded")
+	case !errors.Is(err, errOver) && ctx.Err() == nil:
+		s.records.Failed(ctx, slog.LevelError, "silence of the tenant not recorded; trying again", err)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
+	"github.com/kubebyon/kubebyon/core/kernel/outage"
 	"github.com/kubebyon/kubebyon/core/nodes"
 	"github.com/kubebyon/kubebyon/core/tenants"
 	"github.com/kubebyon/kubebyon/core/tokens"
@@ -93,10 +94,14 @@ func (s *Supervisor) Run(ctx context.Context) {
 	team := &team{supervisor: s, running: map[id.Cluster]context.CancelFunc{}}
 	team.lapse = time.AfterFunc(lease, func() { team.keepOnly(nil) }) // others may have them by now
 	defer team.lapse.Stop()
+	trouble := outage.New(s.deps.Log, s.deps.Now)
 	for ctx.Err() == nil {
 		rung := s.deps.Clusters.C()
-		if err := team.assign(ctx); err != nil && ctx.Err() == nil {
-			s.deps.Log.ErrorContext(ctx, "clusters to watch not known; trying again", "err", err)
+		switch err := team.assign(ctx); {
+		case err == nil:
+			trouble.Works(ctx, "clusters to watch are known again")
+		case ctx.Err() == nil:
+			trouble.Failed(ctx, slog.LevelError, "clusters to watch not known; trying again", err)
 		}
 		bell.Wait(ctx, rung, team.pause())
 	}
