@@ -37,6 +37,9 @@ type Config struct {
 	// LockWait bounds the wait for what somebody else has locked in PostgreSQL;
 	// zero is [DefaultLockWait].
 	LockWait time.Duration
+	// Sole refuses the start of a second process that is to have a SQLite file for
+	// itself. Others may open it meanwhile, as administrators' commands do.
+	Sole bool
 }
 
 // DefaultMaxConns keeps three processes within the hundred connections that a
@@ -68,10 +71,15 @@ type Store struct {
 	engine   engine
 	deadline time.Duration
 	log      *slog.Logger
+	sole     bool
+	release  func() error // gives back what Start has taken; nil: nothing yet
 }
 
 // engine is what a database does in its own way.
 type engine interface { //nolint:interfacebloat // two databases, and all that tells them apart
+	// seize takes the database for this process, where only one may have it, until
+	// it is released.
+	seize() (release func() error, err error)
 	// prepare readies what must be there before the first connection.
 	prepare() error
 	// explain puts a failure to connect into a plain sentence.
@@ -132,13 +140,21 @@ func New(cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	scheme, rest, _ := strings.Cut(cfg.URL, ":")
+	var s *Store
+	var err error
 	switch scheme {
 	case "postgres", "postgresql":
-		return newPostgres(cfg)
+		s, err = newPostgres(cfg)
 	case "sqlite":
-		return newSQLite(cfg, rest)
+		s, err = newSQLite(cfg, rest)
+	default:
+		err = errURL
 	}
-	return nil, errURL
+	if err != nil {
+		return nil, err
+	}
+	s.sole = cfg.Sole
+	return s, nil
 }
 
 var errURL = errors.New("the database URL is not valid; it looks like postgres://user:password@host:5432/name or sqlite:/path/to/file")
@@ -159,7 +175,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // Start connects and migrates. After it the store is ready. It fails with
 // fault.Unavailable for what may mend by itself: a database that does not answer,
 // or that refuses the connection.
-func (s *Store) Start(ctx context.Context) error {
+func (s *Store) Start(ctx context.Context) (err error) {
+	if s.sole && s.release == nil {
+		if s.release, err = s.engine.seize(); err != nil {
+			return err
+		}
+	}
 	limited, cancel := context.WithTimeout(ctx, s.deadline)
 	defer cancel()
 	if err := s.connect(limited); err != nil {
@@ -200,7 +221,11 @@ func (s *Store) Close() error {
 	if s.reader == s.writer {
 		return s.writer.Close()
 	}
-	return errors.Join(s.reader.Close(), s.writer.Close())
+	err := errors.Join(s.reader.Close(), s.writer.Close())
+	if s.release != nil {
+		err = errors.Join(err, s.release())
+	}
+	return err
 }
 
 // Pools says how the connections to the database are used.

@@ -135,6 +135,8 @@ func badSetting(u *url.URL, err error) error {
 	return fmt.Errorf("the database URL is not valid: %w", reason)
 }
 
+func (postgres) seize() (release func() error, err error) { return func() error { return nil }, nil }
+
 func (postgres) prepare() error { return nil }
 
 // explain says that waiting may mend it, whatever it is: also a wrong password is

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"unicode/utf8"
 
@@ -64,6 +65,23 @@ func (sqliteFile) uri(path string, options url.Values) string {
 	options["_pragma"] = append(options["_pragma"], "busy_timeout(5000)", "foreign_keys(1)")
 	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: options.Encode()}
 	return u.String()
+}
+
+// seize locks a file beside the database. The lock goes with the process, however
+// that ends. On the database itself SQLite has locks of its own.
+func (f sqliteFile) seize() (release func() error, err error) {
+	lock, err := os.OpenFile(f.path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, f.explain(err)
+	}
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, errors.Join(fmt.Errorf("another kubebyon has the database file %s, which is for a single process: stop that one, or let both use PostgreSQL (KUBEBYON_DATABASE_URL=postgres://user:password@host:5432/name)", f.path), lock.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(f.explain(err), lock.Close())
+	}
+	return sync.OnceValue(lock.Close), nil
 }
 
 // prepare lets only the owner read the database. SQLite gives the files that it

@@ -81,7 +81,7 @@ func Modules(c Config) (fx.Option, error) {
 		url = DatabaseURL(c.DataDir)
 	}
 	return fx.Options(
-		fx.Supply(bunstore.Config{URL: url, Log: c.Log.With("part", "store")}), bunstore.Module,
+		fx.Supply(bunstore.Config{URL: url, Log: c.Log.With("part", "store"), Sole: true}), bunstore.Module,
 		fx.Supply(planeprovision.Config{
 			Dir: filepath.Join(c.DataDir, "planes"), Binary: c.Localplane, Bind: c.PlaneBind, Host: c.PlaneHost, Log: c.Log.With("part", "planes"), Now: c.Now,
 		}), planeprovision.Module,

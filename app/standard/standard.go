@@ -69,6 +69,7 @@ type Config struct {
 var (
 	errNoDatabase = errors.New("KUBEBYON_DATABASE_URL is required: postgres://user:password@host:5432/name, or sqlite:PATH for a single process")
 	errNoHost     = errors.New("KUBEBYON_KUBECONFIG_PATH is required outside a Kubernetes cluster: the kubeconfig of the host, on which control planes run")
+	errAlone      = errors.New("KUBEBYON_DATABASE_URL: a SQLite file is for a single process, and with a broker (KUBEBYON_AMQP_URL) servers and workers share the database: use KUBEBYON_DATABASE_URL=postgres://user:password@host:5432/name, or a server without a broker")
 	errNoKey      = errors.New("KUBEBYON_SECRET_KEY is required with PostgreSQL, the same for every process; make one with: openssl rand -base64 32")
 )
 
@@ -88,8 +89,13 @@ func (c Config) Check() error {
 	if _, err := amqpbus.New(c.bus()); err != nil && !c.AMQPURL.IsZero() {
 		return fmt.Errorf("KUBEBYON_AMQP_URL: %w", err)
 	}
+	if c.isFile() && !c.AMQPURL.IsZero() {
+		return errAlone
+	}
 	return c.checkHost()
 }
+
+func (c Config) isFile() bool { return strings.HasPrefix(c.DatabaseURL.Reveal(), "sqlite:") }
 
 func (c Config) checkHost() error {
 	if c.Host.KubeconfigPath == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
@@ -152,7 +158,7 @@ func Modules(c Config) (fx.Option, error) {
 }
 
 func (c Config) store() bunstore.Config {
-	return bunstore.Config{URL: c.DatabaseURL.Reveal(), Log: c.Log.With("part", "store")}
+	return bunstore.Config{URL: c.DatabaseURL.Reveal(), Log: c.Log.With("part", "store"), Sole: true}
 }
 
 func (c Config) bus() amqpbus.Config {

@@ -27,6 +27,8 @@ func TestAWrongSettingIsNamed(t *testing.T) {
 		{"KUBEBYON_DATABASE_URL=", "KUBEBYON_DATABASE_URL is required", "KUBEBYON_DATABASE_URL is required"},
 		{"KUBEBYON_DATABASE_URL=mysql://u:" + hush + "@h/x", "KUBEBYON_DATABASE_URL", ""},
 		{"KUBEBYON_DATABASE_URL=postgres://u:" + hush + "@h:port/x", "KUBEBYON_DATABASE_URL", ""},
+		{"KUBEBYON_DATABASE_URL_FILE=" + file, "KUBEBYON_DATABASE_URL and KUBEBYON_DATABASE_URL_FILE are both set", "KUBEBYON_DATABASE_URL and KUBEBYON_DATABASE_URL_FILE are both set"},
+		{"KUBEBYON_DATABASE_URL=sqlite:/nowhere/kubebyon.db", "use KUBEBYON_DATABASE_URL=postgres://", "use KUBEBYON_DATABASE_URL=postgres://"},
 		{"KUBEBYON_SECRET_KEY=", "KUBEBYON_SECRET_KEY is required", ""},
 		{"KUBEBYON_SECRET_KEY=" + hush, "KUBEBYON_SECRET_KEY", "KUBEBYON_SECRET_KEY"},
 		{"KUBEBYON_SECRET_KEY_FILE=/" + hush, "KUBEBYON_SECRET_KEY_FILE", ""},
@@ -283,6 +285,27 @@ func TestOnlyWhatWaitingMendsIsWaitedFor(t *testing.T) {
 	if out := site.serve().end(t, 30*time.Second); !strings.Contains(out, "newer KubeBYON") {
 		t.Errorf("on a newer database it ends with:\n%s", out)
 	}
+}
+
+// A SQLite file is one server's: a second one would run the first one's jobs again.
+// Commands beside it are welcome, and what a killed server leaves keeps nobody out.
+func TestASecondServerOnOneFileIsRefused(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "kubebyon.db")
+	site := newSite(t, "KUBEBYON_DATABASE_URL=sqlite:"+file, "KUBEBYON_ADMIN_PASSWORD=correct horse battery")
+	first := site.serve()
+	first.awaitCheck(t, "database", "ok")
+	if out := site.serve().end(t, 20*time.Second); !strings.Contains(out, "another kubebyon has the database file "+file) || !strings.Contains(out, "KUBEBYON_DATABASE_URL=postgres://") {
+		t.Errorf("the second server ends with:\n%s", out)
+	}
+	if out, err := site.call("", "admin", "list"); err != nil || !strings.Contains(out, adminEmail) {
+		t.Errorf("beside the server: %v\n%s", err, out)
+	}
+	first.awaitCheck(t, "database", "ok")
+	first.done = true
+	_ = first.cmd.Process.Kill()
+	<-first.exited
+	site.serve().awaitCheck(t, "database", "ok")
 }
 
 // A server that is told to stop answers every request that was sent until its

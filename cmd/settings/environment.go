@@ -46,7 +46,10 @@ func setFromEnvironment(f *pflag.Flag) error {
 	name := envName(f.Name)
 	value := os.Getenv(name) // an empty variable is as good as none
 	isSecret := strings.HasSuffix(f.Usage, secretNote)
-	if file := os.Getenv(name + "_FILE"); file != "" && isSecret && value == "" {
+	if file := os.Getenv(name + "_FILE"); file != "" && isSecret {
+		if value != "" {
+			return fmt.Errorf("%s and %s_FILE are both set, and nobody can tell which is meant: set one of them", name, name)
+		}
 		text, err := os.ReadFile(file)
 		if err != nil {
 			return fmt.Errorf("%s_FILE: the file that it names cannot be read: %w", name, withoutPath(err))

@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -34,11 +35,34 @@ func (l *Log) Register(fs *pflag.FlagSet) {
 
 // Logger writes lines for people on a terminal, JSON for machines elsewhere.
 func (l *Log) Logger(to *os.File) *slog.Logger {
-	terminal := isatty.IsTerminal(to.Fd())
+	return slog.New(l.handler(to, isatty.IsTerminal(to.Fd())))
+}
+
+func (l *Log) handler(to io.Writer, terminal bool) slog.Handler {
 	if l.format == "text" || (l.format == "auto" && terminal) {
-		return slog.New(tint.NewTextHandler(to, &tint.Options{Level: l.level, TimeFormat: time.TimeOnly, NoColor: !terminal}))
+		return tint.NewTextHandler(to, &tint.Options{Level: l.level, TimeFormat: time.TimeOnly, NoColor: !terminal, ReplaceAttr: legible})
 	}
-	return slog.New(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: l.level}))
+	return slog.NewJSONHandler(to, &slog.HandlerOptions{Level: l.level, ReplaceAttr: legible})
+}
+
+// legible writes a duration with its unit: as JSON it would be a number of
+// nanoseconds that does not say so.
+func legible(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(rounded(a.Value.Duration()).String())
+	}
+	return a
+}
+
+// rounded leaves of a duration what a reader may want of it.
+func rounded(d time.Duration) time.Duration {
+	switch size := d.Abs(); {
+	case size >= time.Second:
+		return d.Round(time.Millisecond)
+	case size >= time.Millisecond:
+		return d.Round(time.Microsecond)
+	}
+	return d
 }
 
 // choice is a flag with a fixed set of values.
