@@ -40,7 +40,7 @@ func (p *platform) console(ctx context.Context) string {
 // newDeliverer has messages handed over in every process that does jobs.
 func (p *platform) newDeliverer() error {
 	c := p.config
-	d, err := notifications.NewDeliverer(p.notifications, c.part("messages"), c.Name, c.Observe.Delivery)
+	d, err := notifications.NewDeliverer(p.notifications, c.part("messages"), c.Name, p.written, c.Observe.Delivery)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ type platform struct {
 	metering      *metering.Service
 	notifications *notifications.Service
 
+	written    *bell.Bell // rung when messages to people were written here
 	background []func(context.Context)
 	lookout    *lookout
 	wg         sync.WaitGroup
@@ -62,7 +63,9 @@ func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &platform{config: c, backends: b, clock: shared, lookout: l}
+	p := &platform{config: c, clock: shared, lookout: l, written: new(bell.Bell)}
+	b.Store = notifications.Ringing(b.Store, p.written.Ring)
+	p.backends = b
 	l.watch(b)
 	// Three bells: a commit may have filled the outbox, a message may mean a job,
 	// a settled job may mean a cluster to watch.

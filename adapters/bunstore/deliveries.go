@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -116,19 +117,25 @@ func (s deliveries) recipients(ctx context.Context, recs []store.Delivery) (map[
 	return living, err
 }
 
+func noDelivery() error { return notFound("delivery", "There is no such message in the log.") }
+
+func (s deliveries) Get(ctx context.Context, i id.Delivery) (store.Delivery, error) {
+	return one[deliveryRow](ctx, s.unit, noDelivery, func(q *bun.SelectQuery) { q.Where("z.id = ?", i.String()) })
+}
+
 // Claim passes by what others are claiming or settling: they have it locked.
-func (s deliveries) Claim(ctx context.Context, holder string, now, until time.Time, n int) ([]store.Delivery, error) {
+func (s deliveries) Claim(ctx context.Context, holder, channel string, now, until time.Time, n int) ([]store.Delivery, error) {
 	if err := s.writes(); err != nil || n <= 0 {
 		return nil, err
 	}
-	if err := plain(holder); err != nil {
+	if err := plain(holder, channel); err != nil {
 		return nil, err
 	}
 	var rows []deliveryRow
-	err := s.db.NewRaw("WITH due AS MATERIALIZED (SELECT id FROM deliveries WHERE status = 'pending' AND due_at <= ?0 AND (leased_until IS NULL OR leased_until <= ?0)"+
+	err := s.db.NewRaw("WITH due AS MATERIALIZED (SELECT id FROM deliveries WHERE status = 'pending' AND channel = ?4 AND due_at <= ?0 AND (leased_until IS NULL OR leased_until <= ?0)"+
 		" ORDER BY due_at, id LIMIT ?3"+s.engine.sql().skipLocked+")"+
 		" UPDATE deliveries SET holder = ?1, leased_until = ?2, attempts = attempts + 1, updated_at = ?0 WHERE id IN (SELECT id FROM due)"+
-		" RETURNING "+columns[deliveryRow](s.unit), at(now), holder, at(until), n).Scan(ctx, &rows)
+		" RETURNING "+columns[deliveryRow](s.unit), at(now), holder, at(until), n, channel).Scan(ctx, &rows)
 	if err != nil {
 		return nil, err
 	}
@@ -155,31 +162,57 @@ func (s deliveries) Settle(ctx context.Context, rec store.Delivery, holder strin
 		delivered = *row.DeliveredAt
 	}
 	n, err := s.exec(ctx, "UPDATE deliveries SET status = ?0, due_at = ?1, last_error = ?2, updated_at = ?3, delivered_at = ?4,"+
-		" sealed = CASE WHEN ?0 = 'pending' THEN sealed ELSE ?5 END, holder = '', leased_until = NULL"+
+		" sealed = CASE WHEN ?8 THEN sealed ELSE ?5 END, holder = '', leased_until = NULL"+
 		" WHERE id = ?6 AND holder = ?7 AND leased_until IS NOT NULL",
-		row.Status, row.DueAt, row.LastError, row.UpdatedAt, delivered, blob(nil), row.ID, holder)
+		row.Status, row.DueAt, row.LastError, row.UpdatedAt, delivered, blob(nil), row.ID, holder, keepsSealed(rec))
 	return n > 0, err
 }
 
+func keepsSealed(d store.Delivery) bool {
+	return d.Status == store.DeliveryPending || d.Status == store.DeliveryDead && len(d.Sealed) > 0
+}
+
 // Next passes by what is being worked on: as many as there are workers.
-func (s deliveries) Next(ctx context.Context) (*time.Time, error) {
-	if err := s.reads(); err != nil {
+func (s deliveries) Next(ctx context.Context, channels ...string) (map[string]time.Time, error) {
+	if err := s.reads(); err != nil || len(channels) == 0 {
 		return nil, err
 	}
-	first := func(column, condition string) *bun.SelectQuery {
-		return s.db.NewSelect().TableExpr("deliveries AS z").ColumnExpr("? AS at", bun.Ident(column)).
-			Where("z.status = 'pending'").Where(condition).OrderExpr("?", bun.Ident(column)).Limit(1)
+	if err := plain(channels...); err != nil {
+		return nil, err
 	}
-	var rows []struct{ At moment }
-	err := s.db.NewRaw("SELECT at FROM (?) AS free UNION ALL SELECT at FROM (?) AS leased",
-		first("z.due_at", "z.leased_until IS NULL"), first("z.leased_until", "z.leased_until IS NOT NULL")).Scan(ctx, &rows)
-	var next *time.Time
+	first := func(channel, column, condition string) *bun.SelectQuery {
+		return s.db.NewSelect().TableExpr("deliveries AS z").ColumnExpr("z.channel, ? AS at", bun.Ident(column)).
+			Where("z.status = 'pending'").Where("z.channel = ?", channel).Where(condition).OrderExpr("?", bun.Ident(column)).Limit(1)
+	}
+	var each []string
+	var queries []any
+	for _, c := range channels {
+		each = append(each, "SELECT channel, at FROM (?) AS free", "SELECT channel, at FROM (?) AS leased")
+		queries = append(queries, first(c, "z.due_at", "z.leased_until IS NULL"), first(c, "z.leased_until", "z.leased_until IS NOT NULL"))
+	}
+	var rows []struct {
+		Channel string
+		At      moment
+	}
+	err := s.db.NewRaw(strings.Join(each, " UNION ALL "), queries...).Scan(ctx, &rows)
+	next := map[string]time.Time{}
 	for _, r := range rows {
-		if t := r.At.time(); next == nil || t.Before(*next) {
-			next = &t
+		if at, has := next[r.Channel]; !has || r.At.time().Before(at) {
+			next[r.Channel] = r.At.time()
 		}
 	}
 	return next, err
+}
+
+func (s deliveries) Revive(ctx context.Context, i id.Delivery, now time.Time) (bool, error) {
+	n, err := s.exec(ctx, "UPDATE deliveries SET status = 'pending', due_at = ?0, updated_at = ?0, attempts = 0"+
+		" WHERE id = ?1 AND status = 'dead' AND length(sealed) > 0", at(now), i.String())
+	return n > 0, err
+}
+
+func (s deliveries) Forget(ctx context.Context, t time.Time, limit int) (int, error) {
+	return s.exec(ctx, "WITH old AS MATERIALIZED (SELECT id FROM deliveries WHERE updated_at < ? AND status = 'dead' AND length(sealed) > 0 LIMIT ?"+s.engine.sql().skipLocked+")"+
+		" UPDATE deliveries SET sealed = ? WHERE id IN (SELECT id FROM old)", at(t), max(limit, 0), blob(nil))
 }
 
 // statuses of deliveries are all that there are.

@@ -449,7 +449,7 @@ func (w walker) profiles() {
 func (w walker) deliveries() {
 	for _, now := range []time.Time{soon, later} {
 		w.try("deliveries", func(ctx context.Context, tx store.Tx) error {
-			got, err := tx.Deliveries().Claim(ctx, "me", now, now.Add(time.Minute), 10)
+			got, err := tx.Deliveries().Claim(ctx, "me", "email", now, now.Add(time.Minute), 10)
 			if err != nil || len(got) == 0 {
 				return errors.Join(err, errors.New("nothing is due"))
 			}
@@ -458,9 +458,16 @@ func (w walker) deliveries() {
 			fresh.ID, fresh.Key, fresh.UserID = numbered[id.DeliveryKind]("ntf", 10_000_000), "fresh", w.user(7)
 			_, err2 := tx.Deliveries().Settle(ctx, got[1], "me")
 			_, err3 := tx.Deliveries().Settle(ctx, over, "me")
-			_, err4 := tx.Deliveries().Next(ctx)
+			var err4 error
+			for n, all := 1, []string{"email", "slack", "telegram", "webhook"}; n <= len(all); n++ {
+				_, err := tx.Deliveries().Next(ctx, all[:n]...)
+				err4 = errors.Join(err4, err)
+			}
 			_, err5 := tx.Deliveries().DeleteOlderThan(ctx, soon, 100)
-			return errors.Join(err2, err3, err4, err5, tx.Deliveries().Insert(ctx, fresh))
+			_, err6 := tx.Deliveries().Get(ctx, over.ID)
+			_, err7 := tx.Deliveries().Forget(ctx, now, 100)
+			_, err8 := tx.Deliveries().Revive(ctx, numbered[id.DeliveryKind]("ntf", 1007), now)
+			return errors.Join(err2, err3, err4, err5, err6, err7, err8, tx.Deliveries().Insert(ctx, fresh))
 		})
 	}
 	for _, user := range []id.User{{}, w.user(small)} {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -62,16 +63,27 @@ func (s deliveries) Insert(ctx context.Context, all ...store.Delivery) error {
 	return nil
 }
 
-func (s deliveries) Claim(ctx context.Context, holder string, now, until time.Time, n int) ([]store.Delivery, error) {
+func (s deliveries) Get(ctx context.Context, i id.Delivery) (store.Delivery, error) {
+	if err := s.u.reads(ctx); err != nil {
+		return store.Delivery{}, err
+	}
+	d, ok := s.u.deliveries.get(i)
+	if !ok {
+		return store.Delivery{}, notFound("delivery", "There is no such message in the log.")
+	}
+	return detached(d), nil
+}
+
+func (s deliveries) Claim(ctx context.Context, holder, channel string, now, until time.Time, n int) ([]store.Delivery, error) {
 	if err := s.u.writes(ctx); err != nil {
 		return nil, err
 	}
-	if err := plain(holder); err != nil {
+	if err := plain(holder, channel); err != nil {
 		return nil, err
 	}
 	due := slices.SortedFunc(maps.Values(s.u.deliveries.rows), dueFirst)
 	due = slices.DeleteFunc(due, func(d store.Delivery) bool {
-		return d.Status != store.DeliveryPending || d.DueAt.After(now) || d.LeasedUntil != nil && d.LeasedUntil.After(now)
+		return d.Status != store.DeliveryPending || d.Channel != channel || d.DueAt.After(now) || d.LeasedUntil != nil && d.LeasedUntil.After(now)
 	})
 	due = due[:min(max(n, 0), len(due))]
 	for i := range due {
@@ -105,27 +117,63 @@ func (s deliveries) Settle(ctx context.Context, rec store.Delivery, holder strin
 	}
 	d.Status, d.DueAt, d.LastError, d.UpdatedAt, d.DeliveredAt = next.Status, next.DueAt, next.LastError, next.UpdatedAt, next.DeliveredAt
 	d.Holder, d.LeasedUntil = "", nil
-	if d.Status != store.DeliveryPending {
+	if d.Status != store.DeliveryPending && (d.Status != store.DeliveryDead || len(rec.Sealed) == 0) {
 		d.Sealed = nil
 	}
 	s.u.deliveries.put(s.u, d.ID, d)
 	return true, nil
 }
 
-func (s deliveries) Next(ctx context.Context) (next *time.Time, err error) {
+func (s deliveries) Next(ctx context.Context, channels ...string) (map[string]time.Time, error) {
 	if err := s.u.reads(ctx); err != nil {
 		return nil, err
 	}
+	if err := plain(channels...); err != nil {
+		return nil, err
+	}
+	next := map[string]time.Time{}
 	for _, d := range s.u.deliveries.rows {
+		if d.Status != store.DeliveryPending || !slices.Contains(channels, d.Channel) {
+			continue
+		}
 		at := d.DueAt
 		if d.LeasedUntil != nil {
 			at = *d.LeasedUntil
 		}
-		if d.Status == store.DeliveryPending && (next == nil || at.Before(*next)) {
-			next = &at
+		if first, has := next[d.Channel]; !has || at.Before(first) {
+			next[d.Channel] = at
 		}
 	}
 	return next, nil
+}
+
+func (s deliveries) Revive(ctx context.Context, i id.Delivery, now time.Time) (bool, error) {
+	if err := s.u.writes(ctx); err != nil {
+		return false, err
+	}
+	d, ok := s.u.deliveries.get(i)
+	if !ok || d.Status != store.DeliveryDead || len(d.Sealed) == 0 {
+		return false, nil
+	}
+	d.Status, d.Attempts = store.DeliveryPending, 0
+	d.DueAt = now.UTC().Truncate(time.Millisecond)
+	d.UpdatedAt = d.DueAt
+	s.u.deliveries.put(s.u, i, d)
+	return true, nil
+}
+
+func (s deliveries) Forget(ctx context.Context, t time.Time, limit int) (n int, err error) {
+	if err := s.u.writes(ctx); err != nil {
+		return 0, err
+	}
+	for i, d := range maps.Clone(s.u.deliveries.rows) {
+		if n < limit && d.Status == store.DeliveryDead && len(d.Sealed) > 0 && d.UpdatedAt.Before(t) {
+			d.Sealed = nil
+			s.u.deliveries.put(s.u, i, d)
+			n++
+		}
+	}
+	return n, nil
 }
 
 func (s deliveries) List(ctx context.Context, f store.DeliveryFilter, q page.Query) (page.Of[store.Delivery], error) {

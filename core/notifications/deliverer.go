@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
@@ -40,24 +41,24 @@ type Deliverer struct {
 	*Service
 	log     *slog.Logger
 	name    string
+	bell    *bell.Bell
 	observe Observer
 }
 
 // NewDeliverer returns the Deliverer of a process that no other living one has
-// the name of.
-func NewDeliverer(s *Service, log *slog.Logger, name string, o Observer) (*Deliverer, error) {
-	if s == nil || log == nil || name == "" {
-		return nil, errors.New("notifications: a service, a log and a name must be given")
+// the name of. The bell is rung when messages were written here: see [Ringing].
+func NewDeliverer(s *Service, log *slog.Logger, name string, rung *bell.Bell, o Observer) (*Deliverer, error) {
+	if s == nil || log == nil || name == "" || rung == nil {
+		return nil, errors.New("notifications: a service, a log, a name and a bell must be given")
 	}
-	return &Deliverer{s, log, name, o}, nil
+	return &Deliverer{s, log, name, rung, o}, nil
 }
 
 const (
-	// A lane has this many deliveries on their way at once, and this many more
-	// wait for them: a channel that hangs takes nothing from the others.
+	// A channel has this many deliveries on their way at once, and this many more
+	// wait for them: one that hangs takes nothing from the others.
 	hands   = 4
 	waiting = 16
-	batch   = waiting
 
 	// deadline is for one delivery; lease is longer than all in a lane may take.
 	deadline = 25 * time.Second
@@ -65,77 +66,132 @@ const (
 	// grace is how long what is on its way may take when the process ends.
 	grace = 5 * time.Second
 
-	// idle is how long a message that has just been written may wait.
-	idle       = time.Second
+	// idle is how long a message that another process wrote may wait.
+	idle       = 5 * time.Second
 	afterError = 2 * time.Second
-	// busy is how long a delivery waits for which its channel has no room.
-	busy = 20 * time.Second
+	// taken is when to look again for what others were just claiming.
+	taken = time.Second
+	// late is how long a delivery waits that has waited too long for its turn here.
+	late = 20 * time.Second
 )
+
+// lane is a channel's deliveries that this process has claimed.
+type lane struct {
+	channel string
+	queue   chan store.Delivery // filled by look alone: its room only grows meanwhile
+	behind  atomic.Bool         // there may be more than there was room for
+}
+
+func (l *lane) room() int { return cap(l.queue) - len(l.queue) }
+
+// wants reports whether it is worth a look for more, of which the bell is rung
+// otherwise: half a lane is claimed at once rather than one by one.
+func (l *lane) wants() bool {
+	l.behind.Store(true) // before the room is looked at, so that one of both sees the other
+	return l.room() >= waiting/2
+}
 
 // Run delivers until ctx ends. What it has not begun by then it gives back.
 func (d *Deliverer) Run(ctx context.Context) {
 	ctx = actor.With(ctx, actor.Process())
-	lanes := map[string]chan store.Delivery{}
+	var lanes []*lane
 	var working sync.WaitGroup
 	defer working.Wait()
 	for _, channel := range Channels() {
-		lane := make(chan store.Delivery, waiting)
-		defer close(lane)
-		lanes[channel] = lane
+		l := &lane{channel: channel, queue: make(chan store.Delivery, waiting)}
+		defer close(l.queue)
+		lanes = append(lanes, l)
 		for range hands {
-			working.Go(func() {
-				for one := range lane {
-					d.handle(ctx, one)
-				}
-			})
+			working.Go(func() { d.work(ctx, l) })
 		}
 	}
 	trouble := outage.New(d.log, d.deps.Now)
 	for ctx.Err() == nil {
+		rung := d.bell.C()
 		pause, err := d.look(ctx, lanes)
 		switch {
 		case err == nil:
 			trouble.Works(ctx, "messages are delivered again")
 		case ctx.Err() == nil:
 			trouble.Failed(ctx, slog.LevelError, "messages are not delivered; trying again", err)
-			pause = afterError
+			pause, rung = afterError, nil
 		}
-		bell.Wait(ctx, nil, pause)
+		bell.Wait(ctx, rung, pause)
+	}
+}
+
+func (d *Deliverer) work(ctx context.Context, l *lane) {
+	for one := range l.queue {
+		if l.behind.Load() && l.room() >= waiting/2 {
+			d.bell.Ring()
+		}
+		d.handle(ctx, one)
 	}
 }
 
 // look gives the lanes what is due, and returns when to look again.
-func (d *Deliverer) look(ctx context.Context, lanes map[string]chan store.Delivery) (time.Duration, error) {
-	var next *time.Time
-	err := d.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) (err error) {
-		next, err = tx.Deliveries().Next(ctx)
-		return err
-	})
-	now := d.deps.Now()
-	if err != nil || next == nil {
-		return idle, err
-	}
-	if wait := next.Sub(now); wait > 0 {
-		return min(idle, wait), nil
-	}
-	var claimed []store.Delivery
-	err = d.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
-		claimed, err = tx.Deliveries().Claim(ctx, d.name, now, now.Add(lease), batch)
-		return err
-	})
-	var many []store.Delivery
-	for _, one := range claimed {
-		select {
-		case lanes[one.Channel] <- one: // of no such channel: never
-		default:
-			many = append(many, d.later(one, d.spread(busy)))
+func (d *Deliverer) look(ctx context.Context, lanes []*lane) (time.Duration, error) {
+	var open []*lane
+	var channels []string
+	for _, l := range lanes {
+		if l.wants() {
+			open, channels = append(open, l), append(channels, l.channel)
 		}
 	}
-	_, _ = d.settle(ctx, many...)
-	if len(claimed) == batch {
+	if len(open) == 0 {
+		return idle, nil
+	}
+	var next map[string]time.Time
+	err := d.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		next, err = tx.Deliveries().Next(ctx, channels...)
+		return err
+	})
+	if err != nil {
 		return 0, err
 	}
-	return idle, err
+	now, pause := d.deps.Now(), idle
+	var due []*lane
+	for _, l := range open {
+		switch at, has := next[l.channel]; {
+		case has && !at.After(now):
+			due = append(due, l)
+		case has:
+			pause = min(pause, at.Sub(now))
+			fallthrough
+		default:
+			l.behind.Store(false)
+		}
+	}
+	if len(due) == 0 {
+		return pause, nil
+	}
+	if got, err := d.claim(ctx, now, due); err != nil || got {
+		return 0, err
+	}
+	return min(taken, pause), nil
+}
+
+// claim fills lanes, and reports whether it got anything.
+func (d *Deliverer) claim(ctx context.Context, now time.Time, lanes []*lane) (got bool, err error) {
+	claimed := make([][]store.Delivery, len(lanes))
+	err = d.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+		for i, l := range lanes {
+			if claimed[i], err = tx.Deliveries().Claim(ctx, d.name, l.channel, now, now.Add(lease), l.room()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	for i, l := range lanes {
+		for _, one := range claimed[i] {
+			l.queue <- one
+			got = true
+		}
+	}
+	return got, nil
 }
 
 // later leaves a delivery to be claimed again, by anybody.
@@ -155,7 +211,7 @@ func (d *Deliverer) handle(ctx context.Context, one store.Delivery) {
 		return
 	}
 	if one.LeasedUntil == nil || one.LeasedUntil.Sub(d.deps.Now()) < deadline+afterError {
-		_, _ = d.settle(ctx, d.later(one, d.spread(busy)))
+		_, _ = d.settle(ctx, d.later(one, d.spread(late)))
 		return
 	}
 	ended := func(Outcome) {}
@@ -186,6 +242,9 @@ func (d *Deliverer) settle(ctx context.Context, all ...store.Delivery) (mine boo
 		mine = true
 		for _, one := range all {
 			one.UpdatedAt = d.deps.Now()
+			if one.Status == store.DeliveryDead {
+				one.Sealed = nil
+			}
 			held, err := tx.Deliveries().Settle(ctx, one, d.name)
 			if err != nil {
 				return err

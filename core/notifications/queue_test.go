@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/clusters"
@@ -287,6 +288,15 @@ func TestAChannelThatHangsHoldsUpNoOther(t *testing.T) {
 		if most.Load() > 4 {
 			t.Errorf("%d deliveries at once through one channel", most.Load())
 		}
+		var touched int
+		for _, d := range w.deliveries() {
+			if d.Channel == "webhook" && d.Attempts > 0 {
+				touched++
+			}
+		}
+		if touched > 20 { // those on their way and the lane behind them
+			t.Errorf("%d that cannot go out were claimed", touched)
+		}
 	})
 }
 
@@ -301,6 +311,87 @@ func TestTheLogIsPruned(t *testing.T) {
 		n, err := w.Prune(t.Context(), 10)
 		if d := w.only(); err != nil || n != 1 || d.Status != store.DeliveryPending {
 			t.Errorf("%d, %v, %+v", n, err, d)
+		}
+	})
+}
+
+// TestWhatIsWrittenHereGoesOutAtOnce: all of it, without a moment of waiting.
+func TestWhatIsWrittenHereGoesOutAtOnce(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		defer w.run("a")()
+		pass(time.Second)
+		for i, n := range []int{1, 1, 200} {
+			before := len(w.out.received())
+			for k := range n {
+				w.welcome(fmt.Sprint(i, "/", k))
+			}
+			synctest.Wait()
+			if got := len(w.out.received()) - before; got != n {
+				t.Errorf("of %d messages %d went out at once", n, got)
+			}
+		}
+	})
+}
+
+func TestALongQueueGoesOutWithoutPauses(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		for k := range 200 {
+			w.welcome(fmt.Sprint(k))
+		}
+		w.out.fails(func(context.Context, string, notify.Message) error { time.Sleep(100 * time.Millisecond); return nil })
+		defer w.run("a")()
+		pass(200/4*100*time.Millisecond + time.Millisecond) // four at a time
+		if got := len(w.out.received()); got != 200 {
+			t.Errorf("%d of 200 have gone out", got)
+		}
+	})
+}
+
+func TestWhatAnotherProcessWroteGoesOutSoon(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		defer w.run("a")()
+		pass(time.Second)
+		w.deps.Store = w.store // which rings no bell here
+		w.remake()
+		w.welcome("one")
+		pass(5 * time.Second)
+		if got := w.out.received(); len(got) != 1 {
+			t.Errorf("received: %+v", got)
+		}
+	})
+}
+
+// TestTheBellIsRungWhenAMessageIsThere: not before, and not for anything else.
+func TestTheBellIsRungWhenAMessageIsThere(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		isRung := func(c <-chan struct{}) bool {
+			select {
+			case <-c:
+				return true
+			default:
+				return false
+			}
+		}
+		rung := w.bell.C()
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			if err := w.Send(ctx, tx, identity.Letter{To: mailbox, Template: "welcome", Key: "k"}); err != nil {
+				return err
+			}
+			if isRung(rung) {
+				t.Error("before the commit")
+			}
+			return nil
+		})
+		if !isRung(rung) {
+			t.Error("not after the commit")
+		}
+		rung = w.bell.C()
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().Claim(ctx, "a", "email", now(), now().Add(time.Minute), 1)
+			return err
+		})
+		if isRung(rung) {
+			t.Error("for no message")
 		}
 	})
 }

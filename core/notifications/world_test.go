@@ -17,6 +17,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/coretest"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
@@ -110,14 +111,16 @@ func (o *outside) received() []sent {
 // world is an installation with a user who has a cluster.
 type world struct {
 	*notifications.Service
-	t      *testing.T
-	store  *memstore.Store
-	out    *outside
-	log    *coretest.Log
-	deps   notifications.Deps
-	random id.Random
-	ada    id.User
-	ctx    context.Context //nolint:containedctx // an administrator, in every test
+	t       *testing.T
+	store   *memstore.Store
+	out     *outside
+	log     *coretest.Log
+	bell    bell.Bell
+	observe notifications.Observer
+	deps    notifications.Deps
+	random  id.Random
+	ada     id.User
+	ctx     context.Context //nolint:containedctx // an administrator, in every test
 }
 
 func newWorld(t *testing.T, over ...store.Store) *world {
@@ -135,6 +138,7 @@ func newWorld(t *testing.T, over ...store.Store) *world {
 	if len(over) > 0 {
 		w.deps.Store = over[0]
 	}
+	w.deps.Store = notifications.Ringing(w.deps.Store, w.bell.Ring)
 	w.remake()
 	w.ctx = coretest.As(t.Context(), coretest.NewUser(), actor.Admin)
 	w.ada = w.account(mailbox)
@@ -183,7 +187,7 @@ func (w *world) tx(do func(context.Context, store.Tx) error) {
 // run has a process deliver; stop ends it.
 func (w *world) run(name string) (stop func()) {
 	w.t.Helper()
-	d, err := notifications.NewDeliverer(w.Service, w.log.Logger(), name, notifications.Observer{})
+	d, err := notifications.NewDeliverer(w.Service, w.log.Logger(), name, &w.bell, w.observe)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -456,7 +456,15 @@ func questions(w *world) map[string]func(ctx context.Context, tx store.Tx, text 
 			return err
 		},
 		"Deliveries.Claim": func(ctx context.Context, tx store.Tx, s string) error {
-			_, err := tx.Deliveries().Claim(ctx, s, start, start, 1)
+			_, err := tx.Deliveries().Claim(ctx, s, "email", start, start, 1)
+			return err
+		},
+		"Deliveries.Claim of a channel": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Deliveries().Claim(ctx, "w", s, start, start, 1)
+			return err
+		},
+		"Deliveries.Next": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Deliveries().Next(ctx, s)
 			return err
 		},
 		"Deliveries.Settle": func(ctx context.Context, tx store.Tx, s string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ func deliverySubject() subject[store.Delivery] {
 
 // newDelivery is one that is pending, due and nobody's.
 func (w *world) newDelivery(change ...func(*store.Delivery)) store.Delivery {
-	return finish(w, store.Delivery{ID: newID[id.DeliveryKind](w), Status: store.DeliveryPending, DueAt: start}, append([]func(*store.Delivery){
+	return finish(w, store.Delivery{ID: newID[id.DeliveryKind](w), Channel: "email", Status: store.DeliveryPending, DueAt: start}, append([]func(*store.Delivery){
 		func(d *store.Delivery) { d.Attempts, d.Holder, d.LeasedUntil, d.DeliveredAt = 0, "", nil, nil },
 	}, change...))
 }
@@ -60,7 +61,7 @@ func (w *world) getDelivery(i id.Delivery) (got store.Delivery) {
 func (w *world) claimed(holder string, now time.Time, n int, want ...store.Delivery) (got []store.Delivery) {
 	w.Helper()
 	w.tx(func(ctx context.Context, tx store.Tx) (err error) {
-		got, err = tx.Deliveries().Claim(ctx, holder, now, now.Add(term), n)
+		got, err = tx.Deliveries().Claim(ctx, holder, "email", now, now.Add(term), n)
 		return err
 	})
 	is(w, fmt.Sprintf("claimed by %s at %s", holder, now), idsOf(got), idsOf(want))
@@ -87,10 +88,19 @@ func (w *world) settles(d store.Delivery, holder string, want bool) {
 
 func (w *world) nextDelivery(want *time.Time) {
 	w.Helper()
+	all := map[string]time.Time{}
+	if want != nil {
+		all["email"] = *want
+	}
+	w.nextDeliveries(all, "email")
+}
+
+func (w *world) nextDeliveries(want map[string]time.Time, channels ...string) {
+	w.Helper()
 	w.read(func(ctx context.Context, tx store.Tx) error {
-		got, err := tx.Deliveries().Next(ctx)
-		if (got == nil) != (want == nil) || got != nil && *got != *want {
-			w.Errorf("the next delivery is at %v, want %v", got, want)
+		got, err := tx.Deliveries().Next(ctx, channels...)
+		if !maps.Equal(got, want) {
+			w.Errorf("the next deliveries through %v are at %v, want %v", channels, got, want)
 		}
 		return err
 	})
@@ -142,7 +152,7 @@ var deliveries = checks{
 			d.Status, d.DueAt, d.LastError, d.UpdatedAt, d.DeliveredAt = status, after(time.Hour), "No.", after(time.Minute), new(after(time.Minute))
 			want := d
 			want.Holder, want.LeasedUntil = "", nil
-			if !again {
+			if status == store.DeliveryDelivered {
 				want.Sealed = nil
 			}
 			d.Key, d.Template, d.Channel, d.Target, d.Sealed, d.Attempts = "other", "other", "other", "other", []byte("other"), 99 // not its to change
@@ -151,10 +161,99 @@ var deliveries = checks{
 			w.claimed("a", after(time.Hour-time.Millisecond), 9)
 			if again {
 				d = w.claimed("a", after(time.Hour), 9, made)[0]
-				d.Status = store.DeliveryDead
+				d.Status, d.Sealed = store.DeliveryDead, nil
 				w.settles(d, "a", true)
+				if got := w.getDelivery(d.ID); len(got.Sealed) > 0 {
+					w.Errorf("what is not to be kept is: %q", got.Sealed)
+				}
 			}
 			w.claimed("a", after(99*time.Hour), 9)
+		}
+	},
+	"DeliveryIsRead": func(w *world) {
+		d, gone := w.delivery(), w.newDelivery()
+		w.read(func(ctx context.Context, tx store.Tx) error {
+			got, err := tx.Deliveries().Get(ctx, d.ID)
+			same(w, got, d)
+			_, missing := tx.Deliveries().Get(ctx, gone.ID)
+			w.missing(missing, "delivery")
+			return err
+		})
+	},
+	"DeliveriesAreClaimedAChannelAtATime": func(w *world) {
+		through := func(channel string, due time.Duration) store.Delivery {
+			return w.delivery(dueAt(due), func(d *store.Delivery) { d.Channel = channel })
+		}
+		slack := through("slack", -time.Hour)
+		through("slack", -2*time.Hour)
+		mail := through("email", 0)
+		through("telegram", time.Hour)
+		w.claimed("a", start, 9, mail)
+		w.claimed("a", start, 9)
+		w.nextDeliveries(map[string]time.Time{"slack": after(-2 * time.Hour), "email": after(term)}, "slack", "email", "webhook")
+		w.nextDeliveries(map[string]time.Time{"telegram": after(time.Hour)}, "telegram")
+		w.nextDeliveries(nil)
+		w.nextDeliveries(nil, "none")
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			first, err := tx.Deliveries().Claim(ctx, "b", "slack", start, after(term), 1)
+			w.must(err)
+			is(w, "the oldest of them", first[0].DueAt, after(-2*time.Hour))
+			rest, err := tx.Deliveries().Claim(ctx, "b", "slack", start, after(term), 9)
+			is(w, "the others", idsOf(rest), slack.ID.String())
+			return err
+		})
+	},
+	"DeadDeliveriesAreRevivedWhileTheyAreKept": func(w *world) {
+		d := w.claimed("a", start, 1, w.delivery())[0]
+		sealed := d.Sealed
+		revives := func(i id.Delivery, want bool) {
+			w.tx(func(ctx context.Context, tx store.Tx) error {
+				ok, err := tx.Deliveries().Revive(ctx, i, after(3*time.Hour))
+				is(w, "revived", ok, want)
+				return err
+			})
+		}
+		forgets := func(before time.Duration, limit, want int) {
+			w.tx(func(ctx context.Context, tx store.Tx) error {
+				n, err := tx.Deliveries().Forget(ctx, after(before), limit)
+				is(w, "forgotten", n, want)
+				return err
+			})
+		}
+		revives(d.ID, false) // it is pending
+		d.Status, d.LastError, d.UpdatedAt = store.DeliveryDead, "No.", after(time.Hour)
+		w.settles(d, "a", true)
+		forgets(time.Hour, 9, 0)
+		revives(d.ID, true)
+		want := d
+		want.Status, want.DueAt, want.UpdatedAt, want.Attempts, want.Holder, want.LeasedUntil = store.DeliveryPending, after(3*time.Hour), after(3*time.Hour), 0, "", nil
+		same(w, w.getDelivery(d.ID), want)
+		revives(d.ID, false)
+		forgets(99*time.Hour, 9, 0) // it is on its way again
+		d = w.claimed("b", after(3*time.Hour), 1, want)[0]
+		is(w, "Attempts", d.Attempts, 1)
+		d.Status, d.UpdatedAt = store.DeliveryDead, after(4*time.Hour)
+		w.settles(d, "b", true)
+		is(w, "kept", string(w.getDelivery(d.ID).Sealed), string(sealed))
+		live := w.delivery(func(o *store.Delivery) { o.Channel = "slack" })
+		forgets(99*time.Hour, 0, 0)
+		forgets(99*time.Hour, 9, 1)
+		forgets(99*time.Hour, 9, 0)
+		is(w, "kept", len(w.getDelivery(d.ID).Sealed), 0)
+		same(w, w.getDelivery(live.ID), live)
+		revives(d.ID, false)
+		revives(w.newDelivery().ID, false)
+	},
+	"SoManyDeadDeliveriesAreForgottenAtATime": func(w *world) {
+		for range 5 {
+			w.delivery(func(d *store.Delivery) { d.Status, d.UpdatedAt = store.DeliveryDead, after(-time.Hour) })
+		}
+		for _, want := range []int{2, 2, 1, 0} {
+			w.tx(func(ctx context.Context, tx store.Tx) error {
+				n, err := tx.Deliveries().Forget(ctx, start, 2)
+				is(w, "forgotten", n, want)
+				return err
+			})
 		}
 	},
 	"DeliveriesAreClaimedOnceAtOnce": func(w *world) {
@@ -166,7 +265,7 @@ var deliveries = checks{
 		got := make([][]store.Delivery, 8)
 		for _, err := range atOnce(len(got), func(i int) error {
 			return w.try(func(ctx context.Context, tx store.Tx) (err error) {
-				got[i], err = tx.Deliveries().Claim(ctx, fmt.Sprint(i), start, after(term), 3)
+				got[i], err = tx.Deliveries().Claim(ctx, fmt.Sprint(i), "email", start, after(term), 3)
 				return err
 			})
 		}) {
@@ -181,7 +280,7 @@ var deliveries = checks{
 			is(w, "claims of "+i.String(), n, 1)
 		}
 		w.tx(func(ctx context.Context, tx store.Tx) error {
-			rest, err := tx.Deliveries().Claim(ctx, "rest", start, after(term), 99)
+			rest, err := tx.Deliveries().Claim(ctx, "rest", "email", start, after(term), 99)
 			is(w, "all", len(rest)+len(claimed), len(all))
 			return err
 		})
@@ -190,12 +289,12 @@ var deliveries = checks{
 		w.needsTwo()
 		a, b := w.delivery(dueAt(-time.Hour)), w.delivery()
 		w.tx(func(ctx context.Context, tx store.Tx) error {
-			mine, err := tx.Deliveries().Claim(ctx, "a", start, after(term), 1)
+			mine, err := tx.Deliveries().Claim(ctx, "a", "email", start, after(term), 1)
 			is(w, "first", idsOf(mine), a.ID.String())
 			w.must(err)
 			var others []store.Delivery
 			_, wait := w.meanwhile(func(ctx context.Context, tx store.Tx) (err error) {
-				others, err = tx.Deliveries().Claim(ctx, "b", start, after(term), 9)
+				others, err = tx.Deliveries().Claim(ctx, "b", "email", start, after(term), 9)
 				return err
 			})
 			w.must(wait()) // before the first has ended
@@ -321,7 +420,7 @@ var deliveries = checks{
 	"DeliveriesRollBack": func(w *world) {
 		d, boom := w.delivery(), errors.New("boom")
 		err := w.try(func(ctx context.Context, tx store.Tx) error {
-			got, err := tx.Deliveries().Claim(ctx, "a", start, after(term), 1)
+			got, err := tx.Deliveries().Claim(ctx, "a", "email", start, after(term), 1)
 			w.must(err)
 			got[0].Status = store.DeliveryDelivered
 			_, err = tx.Deliveries().Settle(ctx, got[0], "a")

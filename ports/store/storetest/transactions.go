@@ -391,11 +391,19 @@ func (t things) writes() calls {
 		"Settings.Put":      func(ctx context.Context, tx store.Tx) error { s := t.setting; return tx.Settings().Put(ctx, &s) },
 		"Deliveries.Insert": func(ctx context.Context, tx store.Tx) error { return tx.Deliveries().Insert(ctx, t.newDelivery) },
 		"Deliveries.Claim": func(ctx context.Context, tx store.Tx) error {
-			_, err := tx.Deliveries().Claim(ctx, "w", start, late, 1)
+			_, err := tx.Deliveries().Claim(ctx, "w", t.delivery.Channel, start, late, 1)
 			return err
 		},
 		"Deliveries.Settle": func(ctx context.Context, tx store.Tx) error {
 			_, err := tx.Deliveries().Settle(ctx, t.delivery, "w")
+			return err
+		},
+		"Deliveries.Revive": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().Revive(ctx, t.delivery.ID, late)
+			return err
+		},
+		"Deliveries.Forget": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().Forget(ctx, late, 10)
 			return err
 		},
 		"Deliveries.DeleteOlderThan": func(ctx context.Context, tx store.Tx) error {
@@ -560,7 +568,11 @@ func (t things) reads() calls {
 			return err
 		},
 		"Settings.All":    func(ctx context.Context, tx store.Tx) error { _, err := tx.Settings().All(ctx); return err },
-		"Deliveries.Next": func(ctx context.Context, tx store.Tx) error { _, err := tx.Deliveries().Next(ctx); return err },
+		"Deliveries.Next": func(ctx context.Context, tx store.Tx) error { _, err := tx.Deliveries().Next(ctx, "email"); return err },
+		"Deliveries.Get": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().Get(ctx, t.delivery.ID)
+			return err
+		},
 		"Deliveries.List": func(ctx context.Context, tx store.Tx) error {
 			_, err := tx.Deliveries().List(ctx, store.DeliveryFilter{}, q)
 			return err
