@@ -256,15 +256,23 @@ func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict 
 	}
 	endpoint := v.Endpoint
 	p.findOut(cluster, "probe/"+cluster.String(), func(ctx context.Context) {
-		if !p.recall.note(cluster, about, p.config.answers(ctx, endpoint, s.key.ca)) {
+		err := p.config.answers(ctx, endpoint, s.key.ca)
+		if err != nil && ctx.Err() == nil && !p.recall.fresh("unanswered/"+cluster.String(), time.Minute) {
+			p.recall.keep("unanswered/"+cluster.String(), "")
+			p.config.Log.InfoContext(ctx, "a control plane does not answer where it is published", "cluster", cluster.String(), "endpoint", endpoint, "err", err)
+		}
+		if !p.recall.note(cluster, about, err == nil) {
 			bell.Wait(ctx, nil, time.Second) // before it is asked again
 		}
 	})
 	if waited < p.config.PublishTimeout {
-		return pending(provision.WaitingControlPlane)
+		return waiting(provision.WaitingControlPlane, "The control plane runs, but does not answer at %s yet, where it is published. %s", endpoint, wayOut)
 	}
-	return failed(fmt.Sprintf("The control plane runs, but does not answer at %s, where it is published. Check that this address leads to it, and that nothing on the way keeps clients out.", endpoint))
+	return failed(fmt.Sprintf("The control plane runs, but does not answer at %s, where it is published. %s", endpoint, wayOut))
 }
+
+// wayOut is what people can do about an address that does not answer.
+const wayOut = "Check that this address leads to it, and that nothing on the way keeps clients out."
 
 // pin writes down which certificate authority and volumes a control plane had when
 // it was ready first: one with others has lost what was in it. For a process that may
@@ -280,6 +288,9 @@ func (p *Provisioner) pin(cluster id.Cluster, s scene, v verdict) verdict {
 		if err == nil {
 			_, err = p.annotate(ctx, s.namespace.Name, map[string]any{noteExisted: v.CA, noteVolumes: strings.Join(volumes, ",")})
 		}
+		if f, ok := errors.AsType[*fault.Error](told(err, "note down which control plane this is")); ok {
+			p.recall.keep(pinKey(s.namespace), f.Msg)
+		}
 		if err != nil && ctx.Err() == nil {
 			p.config.Log.WarnContext(ctx, "certificate authority and volumes not written down", "namespace", s.namespace.Name, "err", err)
 		}
@@ -288,7 +299,8 @@ func (p *Provisioner) pin(cluster id.Cluster, s scene, v verdict) verdict {
 	if isPinned {
 		return v
 	}
-	return pending(provision.WaitingControlPlane)
+	trouble, _ := p.recall.text(pinKey(s.namespace))
+	return waiting(provision.WaitingControlPlane, "%s", or(trouble, "The control plane runs and answers, and KubeBYON notes down whose it is."))
 }
 
 // Questions that may be under way at once.

@@ -30,7 +30,8 @@ type verdict struct {
 type memo interface {
 	// since reports how long what key names has been so.
 	since(key string) time.Duration
-	// last returns what a pod's container said before it ended, if that is known.
+	// last returns what a pod's container said before it ended, and whether that is
+	// of the last time that one did.
 	last(pod *corev1.Pod) (said string, known bool)
 	// events returns why the host makes no pods, if that is known.
 	events(namespace string) string
@@ -41,6 +42,13 @@ type memo interface {
 
 func pending(stage provision.Stage) verdict {
 	return verdict{Observed: provision.Observed{Phase: provision.Pending, Stage: stage}}
+}
+
+// waiting is pending, in plain sentences for people: they see them when it lasts.
+func waiting(stage provision.Stage, format string, args ...any) verdict {
+	v := pending(stage)
+	v.Waiting = fmt.Sprintf(format, args...)
+	return v
 }
 
 func failed(reason string, culprits ...string) verdict {
@@ -83,6 +91,7 @@ func (c Config) judgeBalancer(s scene, m memo) verdict {
 		v.Resume = true
 		return v
 	}
+	v.Waiting = "The host cluster has given the load balancer of the control plane no address yet."
 	if m.since("balancer/"+string(s.namespace.UID)+"/"+s.note(noteTried)) >= c.PublishTimeout {
 		return failed("The host cluster gave the load balancer of the control plane no address. Choose another public_access_mode, set control_plane_host, or give the host cluster a load balancer.")
 	}
@@ -102,13 +111,15 @@ func (c Config) judgePods(s scene, hash string, m memo) (v verdict, up bool) {
 		}
 		current = append(current, pod)
 	}
-	for _, pod := range current {
-		if f := c.judgePod(pod, m); f.Phase == provision.Failed || f.Logs != nil || f.Stage != provision.StartingPlane {
-			return f, false
-		}
-	}
 	if len(current) == 0 {
 		return c.judgeNoPods(s, m), false
+	}
+	for _, pod := range current {
+		f := c.judgePod(pod, m)
+		if f.Phase == provision.Failed || f.Logs != nil || f.Stage != provision.StartingPlane {
+			return f, false
+		}
+		v.Waiting = or(v.Waiting, f.Waiting)
 	}
 	return v, false
 }
@@ -116,7 +127,12 @@ func (c Config) judgePods(s scene, hash string, m memo) (v verdict, up bool) {
 // judgeNoPods waits a while for a pod of what is wanted, and then wants to know why
 // there is none. One of before that does not end keeps its place.
 func (c Config) judgeNoPods(s scene, m memo) verdict {
-	v := pending(provision.StartingPlane)
+	v := waiting(provision.StartingPlane, "The host cluster has made no pod for the control plane yet.")
+	for _, pod := range s.pods {
+		if pod.DeletionTimestamp != nil {
+			v.Waiting = fmt.Sprintf("The pod %s of the control plane has not ended yet, and the host cluster makes no other before it has.", pod.Name)
+		}
+	}
 	waited := m.since("nopods/" + string(s.namespace.UID) + "/" + s.note(noteHash) + "/" + s.note(noteTried))
 	if waited < c.StuckTimeout {
 		return v
@@ -150,9 +166,17 @@ func (c Config) judgePod(pod *corev1.Pod, m memo) verdict {
 			return c.stuck(pod, m, "unscheduled", "The host cluster has no place for the control plane: %s.", condition.Message)
 		}
 	}
+	trouble := pending(provision.StartingPlane)
 	for _, container := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if v := c.judgeContainer(pod, container, m); v.Stage != provision.StartingPlane || v.Logs != nil {
+		v := c.judgeContainer(pod, container, m)
+		if v.Phase == provision.Failed {
 			return v
+		}
+		if trouble.Waiting == "" {
+			trouble.Waiting = v.Waiting
+		}
+		if trouble.Logs == nil {
+			trouble.Logs = v.Logs
 		}
 	}
 	if pod.Status.Phase == corev1.PodFailed {
@@ -160,9 +184,11 @@ func (c Config) judgePod(pod *corev1.Pod, m memo) verdict {
 	}
 	isMain := func(s corev1.ContainerStatus) bool { return s.State.Running != nil }
 	if slices.ContainsFunc(pod.Status.ContainerStatuses, isMain) {
-		return pending(provision.WaitingControlPlane)
+		trouble.Stage = provision.WaitingControlPlane
+		trouble.Waiting = or(trouble.Waiting, fmt.Sprintf("The pod %s of the control plane runs, and is not ready yet.", pod.Name))
 	}
-	return pending(provision.StartingPlane)
+	trouble.Waiting = or(trouble.Waiting, fmt.Sprintf("The host cluster has not started the pod %s of the control plane yet.", pod.Name))
+	return trouble
 }
 
 func (c Config) judgeContainer(pod *corev1.Pod, s corev1.ContainerStatus, m memo) verdict {
@@ -186,22 +212,42 @@ func (c Config) judgeContainer(pod *corev1.Pod, s corev1.ContainerStatus, m memo
 	if ended != nil && needsLicence(ended.Message) { // another attempt will not bring one
 		return c.crashed(pod, ended, m)
 	}
-	if s.RestartCount < restartsAllowed || ended == nil || s.State.Running != nil && s.RestartCount < 2*restartsAllowed {
+	if ended == nil {
 		return pending(provision.StartingPlane)
+	}
+	if s.RestartCount < restartsAllowed || s.State.Running != nil && s.RestartCount < 2*restartsAllowed {
+		return c.restarted(pod, ended, m)
 	}
 	return c.crashed(pod, ended, m)
 }
 
-// crashed puts what a container said before it ended into a sentence.
-func (c Config) crashed(pod *corev1.Pod, t *corev1.ContainerStateTerminated, m memo) verdict {
-	said, known := strings.TrimSpace(t.Message), true
-	if said == "" {
+// lastWords are what a container said before it ended, and whether they are of its
+// last end: of an earlier one they are better than nothing.
+func lastWords(pod *corev1.Pod, t *corev1.ContainerStateTerminated, m memo) (said string, known bool) {
+	if said, known = strings.TrimSpace(t.Message), true; said == "" {
 		said, known = m.last(pod)
 	}
+	return said, known
+}
+
+// restarted is a container that has ended and may yet do better.
+func (c Config) restarted(pod *corev1.Pod, t *corev1.ContainerStateTerminated, m memo) verdict {
+	said, known := lastWords(pod, t, m)
+	if known && needsLicence(said) {
+		return failed(c.licenceReason(said), string(pod.UID))
+	}
+	v := waiting(provision.StartingPlane, "The control plane has ended with exit code %d, and is started again: %s.", t.ExitCode, clause(or(lastLine(said), t.Reason, "it does not say why")))
 	if !known {
-		v := pending(provision.StartingPlane)
 		v.Logs = pod
-		return v
+	}
+	return v
+}
+
+// crashed puts what a container said before it ended into a sentence.
+func (c Config) crashed(pod *corev1.Pod, t *corev1.ContainerStateTerminated, m memo) verdict {
+	said, known := lastWords(pod, t, m)
+	if !known {
+		return c.restarted(pod, t, m)
 	}
 	if needsLicence(said) {
 		return failed(c.licenceReason(said), string(pod.UID))
@@ -234,10 +280,11 @@ func lastLine(said string) string {
 
 // stuck is what may pass by itself, until it has lasted too long.
 func (c Config) stuck(pod *corev1.Pod, m memo, kind, format, message string) verdict {
+	sentence := fmt.Sprintf(format, clause(or(message, "it does not say why")))
 	if m.since(kind+"/"+string(pod.UID)) < c.StuckTimeout {
-		return pending(provision.StartingPlane)
+		return waiting(provision.StartingPlane, "%s", sentence)
 	}
-	return failed(fmt.Sprintf(format, clause(or(message, "it does not say why"))), string(pod.UID))
+	return failed(sentence, string(pod.UID))
 }
 
 func or(texts ...string) string {
@@ -252,8 +299,11 @@ func or(texts ...string) string {
 // judgeSecret looks whether a control plane that runs has its kubeconfig.
 func (c Config) judgeSecret(s scene) verdict {
 	given := strings.Split(s.note(noteGivenUp), ",")
-	if s.secret == nil || slices.Contains(given, string(s.secret.UID)) {
-		return pending(provision.ExportingKubeconfig)
+	if s.secret == nil {
+		return waiting(provision.ExportingKubeconfig, "The control plane runs, but the Secret vc-%s, in which it leaves its kubeconfig, is not there yet.", s.namespace.Name)
+	}
+	if slices.Contains(given, string(s.secret.UID)) {
+		return waiting(provision.ExportingKubeconfig, "The Secret %s of the control plane held no kubeconfig that could be used, and there is no other yet.", s.secret.Name)
 	}
 	if s.unusable != nil {
 		v := failed(fmt.Sprintf("The Secret %s of the control plane holds no kubeconfig that can be used: %s.", s.secret.Name, s.unusable), string(s.secret.UID))

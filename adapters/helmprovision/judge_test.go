@@ -192,9 +192,69 @@ func TestEachStateIsOneThatPeopleCanActOn(t *testing.T) {
 		if got.Phase != step.phase || got.Stage != step.stage || !strings.Contains(got.Reason, step.says) {
 			t.Errorf("%s: got %+v, want %s %s %q", name, got.Observed, step.phase, step.stage, step.says)
 		}
+		if got.Waiting != "" && (got.Phase != provision.Pending || !strings.HasSuffix(got.Waiting, ".") || strings.HasSuffix(got.Waiting, "..") || strings.Contains(got.Waiting, "hunter2")) {
+			t.Errorf("%s: what is waited for is no sentence, or tells a secret: %q", name, got.Waiting)
+		}
 		if got.Reason != "" && !strings.HasSuffix(got.Reason, ".") || strings.HasSuffix(got.Reason, "..") || strings.Contains(got.Reason, "hunter2") {
 			t.Errorf("%s: the reason is no sentence, or tells a secret: %q", name, got.Reason)
 		}
+	}
+}
+
+// TestEachStateThatMayPassSaysWhatIsWaitedFor, in words that stay the same while
+// time passes.
+func TestEachStateThatMayPassSaysWhatIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	for name, step := range map[string]struct {
+		change func(s *scene)
+		memo   remembers
+		says   string
+		logs   bool
+	}{
+		"no balancer yet":   {func(s *scene) { s.namespace.Annotations[noteHash] = "" }, remembers{}, "no address yet.", false},
+		"no pod yet":        {func(s *scene) { s.pods = nil }, remembers{}, "made no pod", false},
+		"a pod that ends":   {func(s *scene) { s.pods[0].DeletionTimestamp = &metav1.Time{} }, remembers{}, "demo-0 of the control plane has not ended yet", false},
+		"nothing begun yet": {func(s *scene) { s.pods[0].Status = corev1.PodStatus{} }, remembers{}, "not started the pod demo-0", false},
+		"not scheduled": {func(s *scene) {
+			s.pods[0].Status = corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/3 nodes are available."}}}
+		}, remembers{}, "no place for the control plane: 0/3 nodes are available.", false},
+		"an image that comes late":  {func(s *scene) { container(s, waitsFor("ErrImagePull", "not found")) }, remembers{}, "ghcr.io/x:1 of the control plane cannot be pulled: not found.", false},
+		"a secret that comes late":  {func(s *scene) { container(s, waitsFor("CreateContainerConfigError", `secret "x" not found`)) }, remembers{}, `secret "x" not found`, false},
+		"ended once":                {func(s *scene) { container(s, crashes(1, "first\nno leader")) }, remembers{}, "with exit code 7, and is started again: no leader.", false},
+		"ended, its log unread":     {func(s *scene) { container(s, crashes(1, "")) }, remembers{}, "is started again: Error.", true},
+		"ended, its last log known": {func(s *scene) { container(s, crashes(2, "")) }, remembers{said: "x\npanic: y", knows: true}, "panic: y.", false},
+		"ended, an earlier one's":   {func(s *scene) { container(s, crashes(3, "")) }, remembers{said: "x\npanic: y"}, "panic: y.", true},
+		"it runs again": {func(s *scene) {
+			again := crashes(1, "no leader")
+			again.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+			container(s, again)
+		}, remembers{}, "no leader.", false},
+		"it runs": {func(s *scene) {
+			container(s, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}})
+		}, remembers{}, "demo-0 of the control plane runs, and is not ready yet.", false},
+		"no kubeconfig yet": {func(s *scene) { s.secret = nil }, remembers{}, "the Secret vc-demo,", false},
+		"none anew":         {func(s *scene) { s.namespace.Annotations[noteGivenUp] = "secret" }, remembers{}, "The Secret vc-demo ", false},
+	} {
+		s := running(t)
+		step.change(&s)
+		got := bare(t).judge(opened(s), step.memo)
+		if got.Phase != provision.Pending || !strings.Contains(got.Waiting, step.says) || (got.Logs != nil) != step.logs {
+			t.Errorf("%s: got %+v, want it to wait for %q, and logs %v", name, got.Observed, step.says, step.logs)
+		}
+		step.memo.waited = time.Second
+		if later := bare(t).judge(opened(s), step.memo); later.Observed != got.Observed {
+			t.Errorf("%s: after a second it is %+v, and was %+v", name, later.Observed, got.Observed)
+		}
+	}
+}
+
+// TestALicenceIsMissedAtTheFirstEnd: another attempt will not bring one.
+func TestALicenceIsMissedAtTheFirstEnd(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	container(&s, crashes(1, ""))
+	if got := bare(t).judge(opened(s), remembers{said: "this is a vCluster pro feature", knows: true}); got.Phase != provision.Failed {
+		t.Errorf("got %+v", got.Observed)
 	}
 }
 
@@ -237,15 +297,15 @@ func TestAPublishedEndpointLearnsNothing(t *testing.T) {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 	c := bare(t)
 	for status, want := range map[int]bool{200: true, 401: true, 403: true, 302: false, 500: false, 404: false} {
-		if code = status; c.answers(t.Context(), s.URL, ca) != want {
+		if code = status; (c.answers(t.Context(), s.URL, ca) == nil) != want {
 			t.Errorf("an answer of %d counts as %v", status, !want)
 		}
 	}
 	before := len(asked)
-	if c.answers(t.Context(), s.URL, authority(t)) || len(asked) != before {
+	if c.answers(t.Context(), s.URL, authority(t)) == nil || len(asked) != before {
 		t.Error("a server of another authority was asked")
 	}
-	if c.answers(t.Context(), strings.Replace(s.URL, "https", "http", 1), ca) {
+	if c.answers(t.Context(), strings.Replace(s.URL, "https", "http", 1), ca) == nil {
 		t.Error("it spoke without TLS")
 	}
 	for _, r := range asked {

@@ -116,12 +116,20 @@ func TestAnAddressThatDoesNotLeadThereIsSaidSo(t *testing.T) {
 	b := hosted(t)
 	c := b.config(t)
 	c.PublishTimeout = time.Second
+	var waited []string
 	c.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("hunter2 refused") }
 	p := start(t, c)
 	w := wanted(t, p)
 	w.Host = "elsewhere.example.com"
 	apply(t, p, w)
-	o := until(t, p, w.ID, provision.Failed)
+	o := until(t, p, w.ID, provision.Failed, func(o provision.Observed) {
+		if o.Stage == provision.WaitingControlPlane {
+			waited = append(waited, o.Waiting)
+		}
+	})
+	if len(waited) == 0 || !strings.Contains(waited[len(waited)-1], "does not answer at https://elsewhere.example.com:") || strings.Contains(strings.Join(waited, ""), "refused") {
+		t.Errorf("meanwhile: %q", waited)
+	}
 	if !strings.Contains(o.Reason, "does not answer at https://elsewhere.example.com:") || strings.Contains(o.Reason, "refused") {
 		t.Errorf("it failed: %s", o.Reason)
 	}

@@ -1,6 +1,8 @@
 package helmprovision
 
 import (
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -110,7 +112,22 @@ func (r *recall) forget(cluster id.Cluster) {
 
 func logKey(pod *corev1.Pod) string { return "logs/" + string(pod.UID) }
 
-func (r *recall) last(pod *corev1.Pod) (said string, known bool) { return r.text(logKey(pod)) }
+// endKey is one end of a pod's containers.
+func endKey(pod *corev1.Pod) string {
+	ends := 0
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if ends += int(s.RestartCount); s.State.Terminated != nil {
+			ends++
+		}
+	}
+	return logKey(pod) + "/" + strconv.Itoa(ends)
+}
+
+func (r *recall) last(pod *corev1.Pod) (said string, known bool) {
+	said, _ = r.text(logKey(pod))
+	_, known = r.text(endKey(pod))
+	return said, known
+}
 
 func (r *recall) events(namespace string) string {
 	said, _ := r.text("events/" + namespace)
@@ -134,7 +151,12 @@ func (r *recall) text(key string) (said string, known bool) {
 	return t.said, ok && r.now().Sub(t.at) < 20*stale
 }
 
-func (r *recall) say(pod *corev1.Pod, said string) { r.keep(logKey(pod), said) }
+func (r *recall) say(pod *corev1.Pod, said string) {
+	r.keep(logKey(pod), said)
+	r.keep(endKey(pod), "")
+}
+
+func pinKey(n *corev1.Namespace) string { return "pin/" + string(n.UID) }
 
 func (r *recall) keep(key, said string) {
 	r.mu.Lock()

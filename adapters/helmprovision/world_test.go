@@ -26,8 +26,8 @@ func apply(t testing.TB, p *Provisioner, w provision.Want) {
 	}
 }
 
-// until looks until the cluster is in a phase.
-func until(t testing.TB, p *Provisioner, c id.Cluster, phase provision.Phase) provision.Observed {
+// until looks until the cluster is in a phase, and shows what it sees.
+func until(t testing.TB, p *Provisioner, c id.Cluster, phase provision.Phase, show ...func(provision.Observed)) provision.Observed {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -38,6 +38,9 @@ func until(t testing.TB, p *Provisioner, c id.Cluster, phase provision.Phase) pr
 		next, err := p.Await(ctx, c, seen)
 		if err != nil {
 			t.Fatalf("it is %+v, want %s: %v", seen, phase, err)
+		}
+		for _, s := range show {
+			s(next)
 		}
 		if seen = next; seen.Phase == phase {
 			return seen

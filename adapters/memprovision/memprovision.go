@@ -26,6 +26,7 @@ import (
 type Script struct {
 	Takes        time.Duration // until it is ready, or has failed
 	Fails        string        // the reason why it fails instead, a sentence
+	Waits        string        // what it waits for until then, a sentence
 	Never        bool          // it stays pending
 	ApplyError   error         // what Apply returns instead of doing anything
 	DestroyError error         // what Destroy returns instead of doing anything
@@ -193,7 +194,7 @@ func (p *Provisioner) begin(c *cluster, s Script) {
 	}
 	p.lives++
 	incarnation := fmt.Sprint(p.lives)
-	p.show(c, provision.Observed{Phase: provision.Pending, Stage: provision.StartingPlane, Incarnation: incarnation})
+	p.show(c, provision.Observed{Phase: provision.Pending, Stage: provision.StartingPlane, Waiting: s.Waits, Incarnation: incarnation})
 	switch {
 	case s.Never:
 	case s.Takes <= 0:

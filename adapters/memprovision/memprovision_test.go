@@ -34,7 +34,7 @@ func harness(takes time.Duration) provisiontest.Harness {
 	return provisiontest.Harness{
 		New: func(*testing.T) provision.Provisioner {
 			p := memprovision.New(memprovision.Config{})
-			p.PlayAll(memprovision.Script{Takes: takes})
+			p.PlayAll(memprovision.Script{Takes: takes, Waits: "It takes its time."})
 			return p
 		},
 		Want:    provision.Want{KubernetesVersion: "v1.36.3"},

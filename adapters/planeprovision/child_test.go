@@ -91,6 +91,31 @@ func TestStagesAreShown(t *testing.T) {
 	}
 }
 
+// TestWhatAnAttemptFailedForIsSaidBeforeTheNext: long before all have failed.
+func TestWhatAnAttemptFailedForIsSaidBeforeTheNext(t *testing.T) {
+	t.Parallel()
+	p, want := unstarted(t, config(filepath.Join(t.TempDir(), "planes"))), wanted(1)
+	p.pace.first, p.pace.most = time.Hour, time.Hour
+	if err := p.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, p) })
+	file := order(t, p, want.Name, "fail The store in it cannot be opened")
+	apply(t, p, want)
+	o := until(t, p, want.ID, func(o provision.Observed) bool { return o.Waiting != "" })
+	if o.Phase != provision.Pending || o.Waiting != "The store in it cannot be opened." {
+		t.Errorf("got %+v", o)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	want.Host = "clusters.example.com"
+	apply(t, p, want) // another is wanted, and nothing said of that yet
+	if o := await(t, p, want.ID, provision.Ready); o.Waiting != "" {
+		t.Errorf("got %+v", o)
+	}
+}
+
 func TestMissingProgramSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	c := config(t.TempDir())

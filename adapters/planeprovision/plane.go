@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,7 @@ type plane struct {
 	rec      record
 	seen     provision.Observed
 	child    *child // that runs, or has just ended; nil: none
+	trouble  string // why the last attempt of this turn failed, a sentence
 	endTurn  context.CancelFunc
 	removals int   // that have failed
 	removal  error // why the last one did
@@ -120,8 +122,17 @@ func (pl *plane) progress(turn context.Context, stage provision.Stage, incarnati
 	pl.p.mu.Lock()
 	defer pl.p.mu.Unlock()
 	if turn.Err() == nil && pl.seen.Phase != provision.Failed {
-		pl.show(provision.Observed{Phase: provision.Pending, Stage: stage, Incarnation: incarnation})
+		pl.show(provision.Observed{Phase: provision.Pending, Stage: stage, Waiting: pl.trouble, Incarnation: incarnation})
 	}
+}
+
+// fret shows why an attempt failed until one succeeds: each takes a moment only,
+// and people are to see the reason all the while.
+func (pl *plane) fret(turn context.Context, why string) {
+	pl.p.mu.Lock()
+	pl.trouble = strings.Join(strings.Fields(why), " ")
+	pl.p.mu.Unlock()
+	pl.progress(turn, provision.StartingPlane, "")
 }
 
 // live keeps the plane until ctx ends or it has been removed.
@@ -148,7 +159,7 @@ func (pl *plane) take(ctx context.Context) (context.Context, context.CancelFunc,
 	turn, end := context.WithCancel(ctx)
 	pl.p.mu.Lock()
 	defer pl.p.mu.Unlock()
-	pl.endTurn = end
+	pl.endTurn, pl.trouble = end, ""
 	return turn, end, pl.rec
 }
 
@@ -168,7 +179,7 @@ func (pl *plane) keepUp(turn context.Context, rec record) {
 		if hopeless || failures >= pl.p.pace.giveUp {
 			pl.showIn(turn, provision.Observed{Phase: provision.Failed, Reason: sentence(err)})
 		} else {
-			pl.progress(turn, provision.StartingPlane, "")
+			pl.fret(turn, sentence(err))
 		}
 		log.WarnContext(turn, "control plane is not up; trying again", "failures", failures, "wait", wait, "err", err)
 		sleep(turn, wait)
@@ -371,6 +382,9 @@ func (pl *plane) arrive(turn context.Context, rec record, incarnation string) er
 	if rec.Authority != digest {
 		return hopelessError{pl.lost(rec)}
 	}
+	pl.p.mu.Lock()
+	pl.trouble = ""
+	pl.p.mu.Unlock()
 	pl.showIn(turn, provision.Observed{
 		Phase: provision.Ready, Stage: provision.Done, Port: rec.Port, Incarnation: incarnation,
 		Endpoint: fmt.Sprintf("https://%s:%d", bracketed(pl.p.config.host(rec)), rec.Port),

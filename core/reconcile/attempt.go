@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -242,9 +243,11 @@ func (w *Worker) narrate(ctx context.Context, t *task) {
 
 // look observes the control plane once and reports whether it has arrived.
 func (w *Worker) look(ctx context.Context, t *task, seen *provision.Observed) (arrived bool, err error) {
-	if *seen, err = w.deps.Provisioner.Observe(ctx, t.cluster.ID()); err != nil {
-		return false, err
+	found, err := w.deps.Provisioner.Observe(ctx, t.cluster.ID())
+	if err != nil {
+		return false, err // what was seen before is the last that is known
 	}
+	*seen = found
 	switch seen.Phase {
 	case provision.Ready:
 		t.arrival = &arrival{t.cluster.Record().Generation, *seen}
@@ -258,12 +261,13 @@ func (w *Worker) look(ctx context.Context, t *task, seen *provision.Observed) (a
 	return false, nil
 }
 
-// late says in words where a control plane was when its time ran out.
+// late says in words where a control plane was when its time ran out, and what it
+// was waiting for.
 func late(ctx context.Context, seen provision.Observed) error {
 	if !errors.Is(context.Cause(ctx), errLate) {
 		return nil
 	}
-	return reason(fmt.Sprintf("The control plane did not get ready in time. It was at the stage %s.", seen.Stage))
+	return reason(strings.TrimSpace(fmt.Sprintf("The control plane did not get ready in time. It was at the stage %s. %s", seen.Stage, seen.Waiting)))
 }
 
 // reason is a failure that has been put into a sentence for people.

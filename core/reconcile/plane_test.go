@@ -114,14 +114,38 @@ func TestAPermanentFailureIsToldAtOnceAndAnUpdateTriesAgain(t *testing.T) {
 
 func TestAPlaneThatIsNeverReadyIsGivenUpWithWordsAtTheDeadline(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.planes.PlayAll(memprovision.Script{Never: true})
+		w.planes.PlayAll(memprovision.Script{Never: true, Waits: "The image x cannot be pulled: not found."})
 		c := w.create(t, "demo")
 		w.run(t, "w")
 		if took := w.untilStatus(t, c, clusters.Error, time.Hour); took < deadline || took > deadline+time.Second {
 			t.Errorf("it took %v", took)
 		}
 		got, _ := w.Get(w.ctx, c)
-		if got.LastErrorMessage != "The control plane did not get ready in time. It was at the stage starting_control_plane." {
+		if got.LastErrorMessage != "The control plane did not get ready in time. It was at the stage starting_control_plane. The image x cannot be pulled: not found." {
+			t.Errorf("it says %q", got.LastErrorMessage)
+		}
+	})
+}
+
+// blink is a provisioner that sees nothing any more when time is over.
+type blink struct{ provision.Provisioner }
+
+func (b blink) Observe(ctx context.Context, c id.Cluster) (provision.Observed, error) {
+	<-time.After(deadline/8 + time.Second)
+	if ctx.Err() != nil {
+		return provision.Observed{}, ctx.Err()
+	}
+	return b.Provisioner.Observe(ctx, c)
+}
+
+// TestTheLastThatWasSeenIsToldWhenTimeRunsOutDuringALook.
+func TestTheLastThatWasSeenIsToldWhenTimeRunsOutDuringALook(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.planes.PlayAll(memprovision.Script{Never: true})
+		c := w.create(t, "demo")
+		w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = blink{w.planes} })
+		w.untilStatus(t, c, clusters.Error, time.Hour)
+		if got, _ := w.Get(w.ctx, c); got.LastErrorMessage != "The control plane did not get ready in time. It was at the stage starting_control_plane." {
 			t.Errorf("it says %q", got.LastErrorMessage)
 		}
 	})

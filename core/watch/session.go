@@ -92,8 +92,11 @@ func (s *session) rest(ctx context.Context) (news bool) {
 	seen, err := s.deps.Door.Provisioner.Observe(short, s.cluster)
 	for err == nil && bell.Wait(short, nil, glance) { // Await may return with nothing new
 		var now provision.Observed
-		if now, err = s.deps.Door.Provisioner.Await(short, s.cluster, seen); err == nil && now != seen {
-			return true
+		if now, err = s.deps.Door.Provisioner.Await(short, s.cluster, seen); err == nil {
+			seen.Waiting = now.Waiting // that is told in other words is nothing to try again for
+			if now != seen {
+				return true
+			}
 		}
 	}
 	<-short.Done()
@@ -251,8 +254,11 @@ func (s *session) diagnose(ctx context.Context, why error) (message string, fail
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	seen, err := s.deps.Door.Provisioner.Observe(ctx, s.cluster)
-	if err == nil && seen.Phase == provision.Failed {
+	switch {
+	case err == nil && seen.Phase == provision.Failed:
 		return seen.Reason, true
+	case err == nil && seen.Waiting != "":
+		return seen.Waiting, false
 	}
 	return message, false
 }

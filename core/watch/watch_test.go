@@ -194,6 +194,22 @@ func TestAFailedControlPlaneIsAnErrorWithItsReasonUntilItIsBack(t *testing.T) {
 	}
 }
 
+// TestASilentClusterTellsWhatItsControlPlaneWaitsFor rather than that it is silent.
+func TestASilentClusterTellsWhatItsControlPlaneWaitsFor(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.add(t, "demo")
+		w.run(t, "s")
+		until(t, "reachable", time.Second, w.is(t, c, "ready", "reachable"))
+		w.planes.PlayAll(memprovision.Script{Never: true, Waits: "The image x cannot be pulled: not found."})
+		w.planes.Kill(c)
+		w.inside(c).SetReachable(false)
+		until(t, "unreachable", 15*time.Second, w.is(t, c, "ready", "unreachable"))
+		if got := w.cluster(t, c).LastErrorMessage; got != "The image x cannot be pulled: not found." {
+			t.Errorf("it says %q", got)
+		}
+	})
+}
+
 func TestAFailedChangeIsNotHealedByBeingReachable(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		c := w.add(t, "demo")

@@ -150,10 +150,17 @@ const (
 )
 
 // Observed is a control plane as found. It is comparable.
+//
+// Waiting is told to people when a control plane takes long, or does not come in
+// time. It is in plain sentences on one line, holds no secrets, and is the same as
+// long as what it tells of is: no durations and no counters, or each look would be
+// news to Await. It need not be anything wrong: who is on the way to Ready waits
+// for one thing after the other.
 type Observed struct {
 	Phase       Phase
 	Stage       Stage  // when Pending
 	Reason      string // a plain sentence for people, when Failed or Removing
+	Waiting     string // what it waits for, when Pending and that is known
 	Endpoint    string // "https://host:port", when Ready
 	Port        int    // the published port, when Ready
 	Incarnation string // changes whenever the process or release behind it was replaced

@@ -541,8 +541,27 @@ func (w world) observe(p provision.Provisioner, cluster id.Cluster) provision.Ob
 	if took := time.Since(start); took > 2*time.Second {
 		w.Errorf("Observe blocked for %v", took)
 	}
+	w.waiting(o)
 	return o
 }
+
+// waiting checks what people are told of a control plane that is not there yet.
+func (w world) waiting(o provision.Observed) {
+	w.Helper()
+	if o.Waiting == "" {
+		return
+	}
+	if o.Phase != provision.Pending {
+		w.Errorf("%s, and it waits: %q", o.Phase, o.Waiting)
+	}
+	if !strings.HasSuffix(o.Waiting, ".") || strings.HasSuffix(o.Waiting, "..") || strings.ContainsAny(o.Waiting, "\r\n") || len(o.Waiting) > 1000 {
+		w.Errorf("it waits for %q; want plain sentences on one line", o.Waiting)
+	}
+}
+
+// restless is how often what one control plane waits for may change while nothing
+// else about it does. A text with a time or a counter in it changes with each look.
+const restless = 20
 
 func (w world) await(p provision.Provisioner, cluster id.Cluster, phase provision.Phase) provision.Observed {
 	w.Helper()
@@ -553,9 +572,19 @@ func (w world) await(p provision.Provisioner, cluster id.Cluster, phase provisio
 // its own.
 func (w world) until(p provision.Provisioner, cluster id.Cluster, what string, is func(provision.Observed) bool) (o provision.Observed) {
 	w.Helper()
+	reworded := 0
 	for start := time.Now(); time.Since(start) < w.Arrives; time.Sleep(min(w.Arrives/100, 50*time.Millisecond)) {
+		before := o
 		if o = w.observe(p, cluster); is(o) {
 			return o
+		}
+		if before.Waiting != o.Waiting {
+			if before.Waiting = o.Waiting; before == o {
+				reworded++
+			}
+		}
+		if reworded > restless {
+			w.Fatalf("nothing happens, and what it waits for is told in other words all the time: %q", o.Waiting)
 		}
 	}
 	w.Fatalf("after %v it is %+v, want %s", w.Arrives, o, what)
