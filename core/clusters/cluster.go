@@ -146,6 +146,9 @@ func (c *Cluster) Fail(reason string, now time.Time) {
 	}
 }
 
+// isBehind reports whether the world has not been brought yet to what is wanted.
+func (c Cluster) isBehind() bool { return c.rec.ObservedGeneration != c.rec.Generation }
+
 // Hold records why what is wanted has to wait. It reports whether that is news.
 func (c *Cluster) Hold(reason string, now time.Time) bool {
 	if reason = text.Clip(reason, maxReason); c.Status() == Deleted || c.rec.LastErrorMessage == reason {
@@ -180,7 +183,7 @@ func (c *Cluster) Reach(now time.Time) bool {
 		return false
 	}
 	fresh := c.rec.LastObservedAt != nil && now.Sub(*c.rec.LastObservedAt) < observedEvery && !now.Before(*c.rec.LastObservedAt)
-	healed := c.Status() == Error && c.rec.ObservedGeneration == c.rec.Generation
+	healed := c.Status() == Error && !c.isBehind()
 	if fresh && c.Connection() == Reachable && !healed {
 		return false
 	}
@@ -195,9 +198,10 @@ func (c *Cluster) Reach(now time.Time) bool {
 }
 
 // Remark has a cluster that works tell something about itself, or, with no
-// message, nothing any more. It reports whether that is worth writing down.
+// message, nothing any more; while it changes, what that waits for is worth more.
+// It reports whether that is worth writing down.
 func (c *Cluster) Remark(message string, now time.Time) bool {
-	if message = text.Clip(message, maxReason); !c.Usable() || c.rec.LastErrorMessage == message {
+	if message = text.Clip(message, maxReason); !c.Usable() || c.isBehind() || c.rec.LastErrorMessage == message {
 		return false
 	}
 	c.rec.LastErrorMessage, c.rec.UpdatedAt = message, now
@@ -212,10 +216,11 @@ func (c *Cluster) Lose(reason string, planeFailed bool, now time.Time) bool {
 	}
 	before := c.rec
 	c.rec.ConnectionStatus = string(Unreachable)
-	if c.Status() != Error || c.rec.ObservedGeneration == c.rec.Generation { // else why a change failed is worth more
+	dies := planeFailed && c.Status() == Ready
+	if dies || !c.isBehind() || before.LastErrorMessage == "" { // else why a change waits, or has failed, is worth more
 		c.rec.LastErrorMessage = text.Clip(reason, maxReason)
 	}
-	if planeFailed && c.Status() == Ready {
+	if dies {
 		c.rec.Status = string(Error)
 	}
 	if before.ConnectionStatus == c.rec.ConnectionStatus && before.Status == c.rec.Status && before.LastErrorMessage == c.rec.LastErrorMessage {

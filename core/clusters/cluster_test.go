@@ -37,6 +37,7 @@ func TestTheLifeOfACluster(t *testing.T) {
 	arrive := func(c *clusters.Cluster) { c.Arrive(c.Record().Generation, coretest.Up(), at) }
 	fail := func(c *clusters.Cluster) { c.Fail("why", at) }
 	reach := func(c *clusters.Cluster) { c.Reach(at) }
+	remark := func(c *clusters.Cluster) { c.Remark("too much", at) }
 	lose := func(c *clusters.Cluster) { c.Lose("silent", false, at) }
 	die := func(c *clusters.Cluster) { c.Lose("crashed", true, at) }
 	vanish := func(c *clusters.Cluster) { c.Vanish(at) }
@@ -64,6 +65,11 @@ func TestTheLifeOfACluster(t *testing.T) {
 		"falls silent with a failed plane":     {in("ready", "reachable", "", 1, 1), die, state{"error", "unreachable", "crashed"}},
 		"is found dead after falling silent":   {in("ready", "unreachable", "silent", 1, 1), die, state{"error", "unreachable", "crashed"}},
 		"falls silent after an update failed":  {in("error", "reachable", "why", 2, 1), lose, state{"error", "unreachable", "why"}},
+		"falls silent while a change waits":    {in("ready", "reachable", "why", 2, 1), lose, state{"ready", "unreachable", "why"}},
+		"falls silent during a change":         {in("ready", "reachable", "", 2, 1), lose, state{"ready", "unreachable", "silent"}},
+		"dies while a change waits":            {in("ready", "reachable", "why", 2, 1), die, state{"error", "unreachable", "crashed"}},
+		"has a remark":                         {in("ready", "reachable", "", 1, 1), remark, state{"ready", "reachable", "too much"}},
+		"has a remark while a change waits":    {in("ready", "reachable", "why", 2, 1), remark, state{"ready", "reachable", "why"}},
 		"falls silent while it goes":           {in("deleting", "reachable", "", 2, 1), die, state{"deleting", "reachable", ""}},
 		"falls silent after the end":           {in("deleted", "unreachable", "", 2, 1), lose, state{"deleted", "unreachable", ""}},
 		"vanishes":                             {in("deleting", "reachable", "", 2, 1), vanish, state{"deleted", "unreachable", ""}},

@@ -137,7 +137,7 @@ func (w *Worker) stage(ctx context.Context, t *task, s provision.Stage) error {
 	return err
 }
 
-// goOn takes back what the cluster says of a backend that was away.
+// goOn takes back what the cluster says of the attempt before.
 func (w *Worker) goOn(ctx context.Context, t *task) error {
 	if t.job.LastError == "" || t.cluster.Record().LastErrorMessage != t.job.LastError {
 		return nil

@@ -50,34 +50,68 @@ func TestABackendThatIsAwayIsWaitedForHoweverLong(t *testing.T) {
 	})
 }
 
-// TestAClusterSaysNoMoreThatTheBackendIsAwayOnceItsJobGoesOn: long before it is
-// ready, or after an error that is another one.
-func TestAClusterSaysNoMoreThatTheBackendIsAwayOnceItsJobGoesOn(t *testing.T) {
-	for name, next := range map[string]error{"goes on": nil, "another error": fault.Unavailable.New("host_busy", "The host is busy.")} {
+// says is what a cluster tells people.
+func (w *world) says(t *testing.T, c id.Cluster) string {
+	t.Helper()
+	got, err := w.Get(w.ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.LastErrorMessage
+}
+
+// TestAClusterSaysWhyItsJobIsTriedAgainUntilThatGoesOn: long before it is ready, and
+// with the reason of the latest attempt.
+func TestAClusterSaysWhyItsJobIsTriedAgainUntilThatGoesOn(t *testing.T) {
+	for name, first := range map[string]error{
+		"away": fault.Unavailable.New("host_unreachable", "The host does not answer.").Because(provision.ErrAway),
+		"busy": fault.Unavailable.New("host_unreachable", "The host does not answer."),
+	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				w.planes.PlayAll(memprovision.Script{Takes: 5 * time.Minute})
-				result := fault.Unavailable.New("host_unreachable", "The host does not answer.").Because(provision.ErrAway)
-				var away atomic.Bool
-				away.Store(true)
-				back := hooked{Provisioner: w.planes, apply: func(context.Context, provision.Want) error {
-					if away.Load() {
-						return result
-					}
-					return next
-				}}
+				var fails atomic.Pointer[error]
+				fails.Store(&first)
+				tries := hooked{Provisioner: w.planes, apply: func(context.Context, provision.Want) error { return *fails.Load() }}
 				c := w.create(t, "demo")
-				w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = back })
-				says := func() string { got, _ := w.Get(w.ctx, c); return got.LastErrorMessage }
-				until(t, "told", time.Second, func() bool { return says() == "The host does not answer." })
-				away.Store(false)
-				until(t, "taken back", 2*time.Minute, func() bool { return says() == "" })
-				if s := w.status(t, c); s != clusters.Provisioning {
-					t.Errorf("it is %s", s)
+				w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = tries })
+				for _, next := range []struct {
+					error
+					says string
+				}{{first, "The host does not answer."}, {fault.Unavailable.New("busy", "It is busy."), "It is busy."}, {nil, ""}} {
+					fails.Store(&next.error)
+					until(t, "so that it says "+next.says, 2*time.Minute, func() bool { return w.says(t, c) == next.says })
+					if s := w.status(t, c); s != clusters.Provisioning {
+						t.Errorf("it is %s", s)
+					}
 				}
 			})
 		})
 	}
+}
+
+// TestAChangeThatIsTriedAgainLeavesAClusterReady, and it says why until it is done.
+func TestAChangeThatIsTriedAgainLeavesAClusterReady(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.create(t, "demo")
+		w.run(t, "w")
+		w.untilStatus(t, c, clusters.Ready, time.Second)
+		w.planes.PlayAll(memprovision.Script{ApplyError: fault.Unavailable.New("busy", "It is busy.")})
+		host := "other.example"
+		if _, err := w.Update(w.ctx, c, clusters.Settings{ControlPlaneHost: &host}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "told", time.Second, func() bool { return w.says(t, c) == "It is busy." })
+		time.Sleep(5 * time.Second)
+		if s := w.status(t, c); s != clusters.Ready || w.says(t, c) != "It is busy." {
+			t.Errorf("between attempts it is %s and says %q", s, w.says(t, c))
+		}
+		w.planes.PlayAll(memprovision.Script{})
+		until(t, "taken back", time.Minute, func() bool { return w.says(t, c) == "" })
+		if jobs, _ := w.work(t); jobs[1].Status != "succeeded" {
+			t.Errorf("it is taken back while the job is %s", jobs[1].Status)
+		}
+	})
 }
 
 func TestAPermanentFailureIsToldAtOnceAndAnUpdateTriesAgain(t *testing.T) {
@@ -180,8 +214,8 @@ func TestARemovalThatIsBlockedSaysWhyAndIsTriedAgain(t *testing.T) {
 		}
 		until(t, "blocked twice", 10*time.Second, func() bool { jobs, _ := w.work(t); return jobs[1].AttemptCount >= 2 && jobs[1].Status == "pending" })
 		jobs, ops := w.work(t)
-		if jobs[1].LastError != "A volume is still attached." || ops[1].Stage != "queued" || ops[1].ErrorMessage != "A volume is still attached." || w.status(t, c) != clusters.Deleting {
-			t.Errorf("%+v, %+v, %s", jobs[1], ops[1], w.status(t, c))
+		if jobs[1].LastError != "A volume is still attached." || ops[1].Stage != "queued" || ops[1].ErrorMessage != "A volume is still attached." || w.status(t, c) != clusters.Deleting || w.says(t, c) != "A volume is still attached." {
+			t.Errorf("%+v, %+v, %s: %s", jobs[1], ops[1], w.status(t, c), w.says(t, c))
 		}
 		w.planes.PlayAll(memprovision.Script{})
 		w.untilStatus(t, c, clusters.Deleted, time.Minute)

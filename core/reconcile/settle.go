@@ -75,7 +75,6 @@ type ending struct {
 	superseded bool
 	stopped    bool // by the end of the process
 	uncounted  bool // the attempt does not count against the job
-	away       bool // what the backend stands on could not be reached
 }
 
 func (e ending) outcome() Outcome {
@@ -123,7 +122,7 @@ func (w *Worker) judge(job store.Job, result error, stopped bool) ending {
 	case stopped: // by the process that ends, not by a fault of the job
 		e.progress, e.message, e.stopped, e.uncounted = clusters.Pending, "", true, true
 	case errors.Is(result, provision.ErrAway): // nobody has found anything wrong with the cluster
-		e.progress, e.uncounted, e.away, e.notBefore = clusters.Pending, true, true, now.Add(w.backoff(max(job.AttemptCount, whileAway)))
+		e.progress, e.uncounted, e.notBefore = clusters.Pending, true, now.Add(w.backoff(max(job.AttemptCount, whileAway)))
 	case hopeless, errors.Is(result, fault.Invalid), job.AttemptCount >= w.deps.MaxAttempts,
 		errors.Is(result, errLate) && !errors.Is(result, errUnasked) && job.Type != string(clusters.Delete): // a removal goes on, and is looked at again
 		e.progress = clusters.Failed
@@ -221,10 +220,10 @@ func (w *Worker) conclusion(ctx context.Context, t task, e ending) (c store.Conc
 	}, true
 }
 
-// say has the cluster tell people why nothing happens while its job waits for a
-// backend that is away, and no more once the job goes on.
+// say has the cluster tell people why its job was not done with the last attempt
+// while it waits for the next, and no more once the job goes on.
 func (w *Worker) say(ctx context.Context, tx store.Tx, t task, e ending) error {
-	if !e.away && t.job.LastError == "" {
+	if e.message == "" && t.job.LastError == "" {
 		return nil
 	}
 	rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), t.job.ClusterID)
@@ -236,7 +235,7 @@ func (w *Worker) say(ctx context.Context, tx store.Tx, t task, e ending) error {
 	}
 	c := clusters.Of(rec)
 	var news bool
-	if e.away {
+	if e.message != "" {
 		news = concerns(t.job, c) && c.Hold(e.message, e.at)
 	} else {
 		news = c.GoOn(t.job.LastError, e.at)
