@@ -377,6 +377,7 @@ func (p *platform) keepHouse(ctx context.Context) {
 		p.sweep(ctx, "sign-ins", p.identity.PruneSignIns)
 		p.sweep(ctx, "answers", p.clusters.Prune)
 		p.sweep(ctx, "messages", p.notifications.Prune)
+		p.sweep(ctx, "words of messages", p.notifications.Forget)
 		p.sweep(ctx, "leases", p.pruneLeases)
 	}
 }

@@ -208,3 +208,22 @@ func TestTheLogOfDeliveries(t *testing.T) {
 	}
 	w.as(operatorMail).do("GET", deliveriesPath, nil).want(403, "forbidden")
 }
+
+func TestAMessageThatWasGivenUpIsSentAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	path := deliveriesPath + "/" + w.givenUp(userEmail) + "/retry"
+	w.as(operatorMail).do("POST", path, nil).want(403, "forbidden")
+	admin := w.as(adminEmail)
+	r := admin.do("POST", path, nil).want(200, "")
+	if r.at("delivery", "status") != "pending" || r.at("delivery", "due_at") == nil || strings.Contains(r.Body.String(), userEmail) {
+		t.Errorf("%s", r.Body)
+	}
+	admin.do("POST", path, nil).want(409, "delivery_not_dead")
+	for _, unknown := range []string{"x", "ntf_06evjm9m80zy3f60rzw2n56twg"} {
+		admin.do("POST", deliveriesPath+"/"+unknown+"/retry", nil).want(404, "delivery_not_found")
+	}
+	if !strings.Contains(admin.do("GET", "/api/console/admin/activities", nil).want(200, "").Body.String(), "notification_delivery") {
+		t.Error("the audit stream says nothing of it")
+	}
+}

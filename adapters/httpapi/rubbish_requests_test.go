@@ -107,7 +107,7 @@ func (r *rubbish) comeBack(q *rubbishRequest) {
 func (r *rubbish) parameter(q *rubbishRequest, p *openapi3.Parameter) {
 	switch p.In {
 	case "path":
-		value, ok := map[string]string{"clusterID": q.place.cluster, "tokenID": q.place.tokenID, "nodeID": q.place.node, "provider": "company", "userID": r.person, "keyID": q.place.key}[p.Name]
+		value, ok := map[string]string{"clusterID": q.place.cluster, "tokenID": q.place.tokenID, "nodeID": q.place.node, "provider": "company", "userID": r.person, "keyID": q.place.key, "deliveryID": q.place.delivery}[p.Name]
 		if !ok {
 			r.t.Fatalf("nothing is known of {%s} in the path of %s: teach rubbish.parameter what it names, and place to have one", p.Name, q.op.id)
 		}
@@ -183,6 +183,13 @@ func (r *rubbish) fill(q *rubbishRequest) {
 			if value == "ingress" && !slices.ContainsFunc(q.body, func(p pair) bool { return p.name == "control_plane_host" }) {
 				q.body = append(q.body, pair{"control_plane_host", encode("api.demo.example.com")})
 			}
+		case "channel": // the one that is set up, which needs a target
+			value = "email"
+			if !slices.ContainsFunc(q.body, func(p pair) bool { return p.name == "target" }) {
+				q.body = append(q.body, pair{"target", encode(userEmail)})
+			}
+		case "target":
+			value = userEmail
 		case "config":
 			value = map[string]any{"notification_delivery": map[string]any{"enabled_channels": []string{"email"}, "telegram_chat_id": "7"}}
 		case "email":

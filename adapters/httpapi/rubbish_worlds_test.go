@@ -205,7 +205,7 @@ func openStore(t *testing.T, at string) store.Store {
 }
 
 // place is a cluster with all that requests can be about.
-type place struct{ cluster, tokenID, token, node, key string }
+type place struct{ cluster, tokenID, token, node, key, delivery string }
 
 // stage is a world in which there is always something to ask for.
 type stage struct {
@@ -255,6 +255,9 @@ func (s *stage) place(n int) place {
 	if p.key == "" {
 		p.key, _ = s.apiKey(userEmail, nil)
 	}
+	if p.delivery == "" {
+		p.delivery = s.givenUp(userEmail)
+	}
 	s.deeds.take()
 	return *p
 }
@@ -272,6 +275,12 @@ func (s *stage) after(operation string, about place, a answer) {
 		s.change(about.cluster, func(c *clusters.Cluster) { c.Reach(s.clock.now()) })
 	case "createAPIKey":
 		s.dropKey(a.text("api_key", "id"))
+	case "retryDelivery":
+		for i := range s.places {
+			if s.places[i].delivery == about.delivery {
+				s.places[i].delivery = ""
+			}
+		}
 	case "revokeToken", "deleteNode", "deleteAPIKey":
 		for i := range s.places {
 			if operation == "revokeToken" && s.places[i].tokenID == about.tokenID {

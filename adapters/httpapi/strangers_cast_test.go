@@ -22,6 +22,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/page"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/ports/store"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
@@ -323,6 +324,7 @@ func (w *world) estate(email, name string) *estate {
 	w.written(email)
 	e.named["userID"] = w.user(email).ID.String()
 	e.named["keyID"], _ = w.apiKey(email, nil)
+	e.named["deliveryID"] = w.givenUp(email)
 	used := w.used(cluster, 9_100_000_000+int64(crc32.ChecksumIEEE([]byte(name))))
 	e.marks = append(idRE.FindAllString(w.holdings(e), -1), email, name, value[:10], "kubeconfig-secret-material", used)
 	slices.Sort(e.marks)
@@ -343,6 +345,37 @@ func (w *world) written(email string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// givenUp has a message to somebody given up, and returns its id.
+func (w *world) givenUp(email string) string {
+	w.t.Helper()
+	var given id.Delivery
+	err := w.store.InTx(w.t.Context(), func(ctx context.Context, tx store.Tx) error {
+		u, err := tx.Users().ByEmail(ctx, email)
+		if err != nil {
+			return err
+		}
+		key := id.New[id.DeliveryKind](w.clock.now(), w.random.id()).String()
+		if err := w.messages.Send(ctx, tx, identity.Letter{To: email, Template: "welcome", UserID: u.ID, Key: key}); err != nil {
+			return err
+		}
+		now := w.clock.now()
+		all, err := tx.Deliveries().Claim(ctx, "giver", notifications.Email, now, now.Add(time.Minute), 1000)
+		for _, d := range all {
+			if d.Key == "mail/"+key {
+				d.Status, d.LastError, given = store.DeliveryDead, "No such user.", d.ID
+			}
+			if _, wrong := tx.Deliveries().Settle(ctx, d, "giver"); wrong != nil {
+				return wrong
+			}
+		}
+		return err
+	})
+	if err != nil || given.IsZero() {
+		w.t.Fatalf("a message was not given up: %v", err)
+	}
+	return given.String()
 }
 
 // used has a cluster's control plane use so much of the processors at this

@@ -155,6 +155,7 @@ func consoleTable() map[string]may {
 			return map[string]any{"channel": "email", "target": "ada@example.com", "template": "welcome"}
 		}),
 		"listDeliveries": admins,
+		"retryDelivery":  admins,
 
 		// All accounts.
 		"listUsers":         admins,

@@ -48,7 +48,7 @@ var security = map[string]bool{ //nolint:gochecknoglobals // a constant table
 	"cluster/settings_update_requested": true, "cluster/settings_update_failed": true, "cluster/settings_updated": true,
 	"node/cordoned": true, "node/uncordoned": true, "node/drained": true, "node/deleted": true,
 	"node/joined": true, "node/offline": true,
-	"system_settings/update": true, "notification_settings/update": true,
+	"system_settings/update": true, "notification_settings/update": true, "notification_delivery/retry": true,
 }
 
 // Journal makes events. It is a value with no state of its own.

@@ -144,7 +144,7 @@ func (d *Deliverer) judge(ctx context.Context, one store.Delivery, result error)
 		return one, Delivered
 	}
 	if why, ok := errors.AsType[moot](result); ok {
-		one.Status, one.LastError = store.DeliveryDead, string(why)
+		one.Status, one.LastError, one.Sealed = store.DeliveryDead, string(why), nil
 		return one, Dropped
 	}
 	if ctx.Err() != nil && !isPermanent(result) {

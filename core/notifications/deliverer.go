@@ -242,8 +242,8 @@ func (d *Deliverer) settle(ctx context.Context, all ...store.Delivery) (mine boo
 		mine = true
 		for _, one := range all {
 			one.UpdatedAt = d.deps.Now()
-			if one.Status == store.DeliveryDead {
-				one.Sealed = nil
+			if isCode(one) && one.Status != store.DeliveryPending {
+				one.Sealed = nil // what else was given up can be sent again for a while
 			}
 			held, err := tx.Deliveries().Settle(ctx, one, d.name)
 			if err != nil {

@@ -83,7 +83,7 @@ func TestWhatMayPassIsTriedForAnHour(t *testing.T) {
 		if n := len(tries); n < 8 || n > 12 || tries[n-1] < 30*time.Minute || tries[n-1] > 75*time.Minute || tries[2] > 30*time.Second {
 			t.Errorf("tried at %v", tries)
 		}
-		if d := w.only(); d.Status != store.DeliveryDead || d.Attempts != len(tries) || len(d.Sealed) > 0 ||
+		if d := w.only(); d.Status != store.DeliveryDead || d.Attempts != len(tries) || len(d.Sealed) == 0 ||
 			d.LastError != "The mail server could not take the message: 450 a***@example.com is busy." {
 			t.Errorf("the log: %+v", d)
 		}

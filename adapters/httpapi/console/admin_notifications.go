@@ -115,6 +115,7 @@ func (h console) registerAdminNotifications() {
 		Middlewares: huma.Middlewares{h.limited(h.AuthLimit)},
 	}, []string{"forbidden", "channel_not_configured", "delivery_failed", "rate_limited"}, h.testNotification)
 	h.registerDeliveries(path + "deliveries")
+	h.registerDeliveryRetry(path + "deliveries")
 }
 
 func (h console) updateNotificationConfig(ctx context.Context, in *struct{ Body NotificationConfigChange }) (*notificationConfigOut, error) {

@@ -46,7 +46,7 @@ type deliveriesOut struct{ Body DeliveryList }
 func (h console) registerDeliveries(path string) {
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "listDeliveries", Method: http.MethodGet, Path: path, Tags: []string{tagAdmin},
-		Summary: "See what became of messages", Description: "The messages on their way and those of the last 30 days, newest first. What they say is not kept once they are over.",
+		Summary: "See what became of messages", Description: "The messages on their way and those of the last 30 days, newest first. What they say is not kept once they are over, but for those that were given up: 7 days.",
 		Parameters: []*huma.Param{operation.LimitParam()},
 	}, []string{"validation_failed", "forbidden"}, func(ctx context.Context, in *deliveriesIn) (*deliveriesOut, error) {
 		q, err := operation.Query[id.DeliveryKind](in.Paged)
@@ -60,6 +60,35 @@ func (h console) registerDeliveries(path string) {
 		page, err := h.Notifications.Deliveries(ctx, store.DeliveryFilter{Status: in.Status, Channel: in.Channel, Template: in.Template, User: user}, q)
 		return &deliveriesOut{DeliveryList{each(page.Items, showDelivery), operation.Cursor(page.Next)}}, err
 	})
+}
+
+// DeliveryRef is a path that names a message. It is exported for huma.
+type DeliveryRef struct {
+	DeliveryID string `path:"deliveryID" doc:"The message's id in the log." example:"ntf_06evjm9m80zy3f60rzw2n56twg"`
+}
+
+// DeliveryAnswer holds a message of the log.
+type DeliveryAnswer struct {
+	Delivery Delivery `json:"delivery"`
+}
+
+type deliveryOut struct{ Body DeliveryAnswer }
+
+func (h console) registerDeliveryRetry(path string) {
+	operation.SignedIn(h.api, huma.Operation{
+		OperationID: "retryDelivery", Method: http.MethodPost, Path: path + "/{deliveryID}/retry", Tags: []string{tagAdmin},
+		Summary: "Send a message again that was given up",
+		Description: "For up to 7 days after it was given up. It is tried at once, and from then on as a new one is. " +
+			"A message with a code is never sent again, and none to a target that is not the person's own any more.",
+	}, []string{"forbidden", "delivery_not_found", "delivery_not_dead", "delivery_not_kept", "delivery_target_gone"},
+		func(ctx context.Context, in *DeliveryRef) (*deliveryOut, error) {
+			i, err := id.Parse[id.DeliveryKind](in.DeliveryID)
+			if err != nil {
+				i = id.Delivery{} // who may not ask is told so first
+			}
+			d, err := h.Notifications.Retry(ctx, i)
+			return &deliveryOut{DeliveryAnswer{showDelivery(d)}}, err
+		})
 }
 
 func showDelivery(d store.Delivery) Delivery {
