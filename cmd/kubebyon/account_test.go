@@ -21,24 +21,23 @@ func TestTheWholeLifeOfAnAccount(t *testing.T) {
 	}
 }
 
-const (
-	firstOfAda  = "chosen by Ada at first"
-	secondOfAda = "chosen by Ada later on"
-)
-
 func (r *accountRun) all() {
 	admin := r.someone()
 	r.awaitServers()
-	admin.must("POST", "/api/auth/login", object{"email": adminEmail, "password": r.password}, http.StatusOK)
+	admin.must("POST", "/api/auth/login", object{"email": adminEmail, "password": r.password, "captcha_token": r.captcha()}, http.StatusOK)
+	admin.keepSession()
 	r.open(admin)
+	r.channels(admin)
 	newcomer, id := r.register()
-	usual := r.signIn(firstOfAda)
+	usual := r.signIn(r.first)
 	robot := r.key(usual)
 	linked := r.someone()
 	r.byProvider(linked, id)
 	r.reset([]*person{newcomer, usual, linked}, robot)
 	r.ban(admin, id, robot)
 	r.lookBack(admin, id)
+	r.moreCodes()
+	r.judge(admin, id)
 }
 
 func (r *accountRun) awaitServers() {
@@ -79,13 +78,14 @@ func (r *accountRun) open(admin *person) {
 // register makes an account with a code from the mail.
 func (r *accountRun) register() (ada *person, id string) {
 	ada = r.someone()
-	ada.must("POST", "/api/auth/register/send-code", object{"email": adaEmail}, http.StatusAccepted)
-	code := r.mail.await(r.t, adaEmail, "Your KubeBYON verification code").code(r.t)
+	ada.must("POST", "/api/auth/register/send-code", object{"email": adaEmail, "captcha_token": r.captcha()}, http.StatusAccepted)
+	code := r.code(adaEmail, "Your KubeBYON verification code")
 	with := func(code string) object {
-		return object{"email": adaEmail, "password": firstOfAda, "name": "Ada", "email_verification_code": code}
+		return object{"email": adaEmail, "password": r.first, "name": "Ada", "email_verification_code": code, "captcha_token": r.captcha()}
 	}
-	ada.refused("POST", "/api/auth/register", with(other(code)), http.StatusBadRequest, "verification_code_invalid")
+	ada.refused("POST", "/api/auth/register", with(r.wrong(code)), http.StatusBadRequest, "verification_code_invalid")
 	out := ada.must("POST", "/api/auth/register", with(code), http.StatusCreated)
+	ada.keepSession()
 	ada.refused("POST", "/api/auth/register", with(code), http.StatusBadRequest, "verification_code_invalid")
 	if l := r.mail.await(r.t, adaEmail, "Welcome to KubeBYON"); !strings.Contains(l.text, "Ada") || !strings.Contains(l.text, r.servers[0].url) {
 		r.t.Errorf("the welcome is:\n%s", l.text)
@@ -97,13 +97,18 @@ func (r *accountRun) register() (ada *person, id string) {
 	return ada, id
 }
 
-// other is a code that is not code.
-func other(code string) string { return string('0'+(code[0]-'0'+1)%10) + code[1:] }
+// wrong is a code that is not code.
+func (r *accountRun) wrong(code string) string {
+	wrong := string('0'+(code[0]-'0'+1)%10) + code[1:]
+	r.ledger.keepCode(mailedWord, wrong)
+	return wrong
+}
 
 // signIn is Ada in one more browser.
 func (r *accountRun) signIn(password string) *person {
 	ada := r.someone()
-	ada.must("POST", "/api/auth/login", object{"email": adaEmail, "password": password}, http.StatusOK)
+	ada.must("POST", "/api/auth/login", object{"email": adaEmail, "password": password, "captcha_token": r.captcha()}, http.StatusOK)
+	ada.keepSession()
 	ada.is(http.StatusOK)
 	return ada
 }
@@ -111,6 +116,7 @@ func (r *accountRun) signIn(password string) *person {
 // key makes an API key, with which a program is its owner.
 func (r *accountRun) key(ada *person) *person {
 	made := ada.must("POST", "/api/console/api-keys", object{"name": "robot"}, http.StatusCreated)["api_key"].(object)
+	r.ledger.keepCredential(apiKeyValue, made["value"].(string))
 	robot := r.robot(made["value"].(string))
 	if me := robot.is(http.StatusOK); me["email"] != adaEmail {
 		r.t.Fatalf("the key is %v's", me)
@@ -135,13 +141,14 @@ func (r *accountRun) reset(before []*person, robot *person) {
 	forgetful := r.someone()
 	forgetful.must("POST", "/api/auth/reset-password/send-code", object{"email": adaEmail}, http.StatusAccepted)
 	l := r.mail.await(r.t, adaEmail, "Reset your KubeBYON password")
+	r.keepLetter(l)
 	if !strings.Contains(l.text, r.servers[0].url+"/reset-password") {
 		r.t.Errorf("the letter leads nowhere:\n%s", l.text)
 	}
 	with := func(code string) object {
-		return object{"email": adaEmail, "email_verification_code": code, "new_password": secondOfAda}
+		return object{"email": adaEmail, "email_verification_code": code, "new_password": r.second}
 	}
-	forgetful.refused("POST", "/api/auth/reset-password", with(other(l.code(r.t))), http.StatusBadRequest, "verification_code_invalid")
+	forgetful.refused("POST", "/api/auth/reset-password", with(r.wrong(l.code(r.t))), http.StatusBadRequest, "verification_code_invalid")
 	for _, p := range before {
 		p.is(http.StatusOK)
 	}
@@ -151,14 +158,14 @@ func (r *accountRun) reset(before []*person, robot *person) {
 	}
 	robot.is(http.StatusOK)
 	for range r.servers {
-		forgetful.refused("POST", "/api/auth/login", object{"email": adaEmail, "password": firstOfAda}, http.StatusUnauthorized, "invalid_credentials")
+		forgetful.refused("POST", "/api/auth/login", object{"email": adaEmail, "password": r.first}, http.StatusUnauthorized, "invalid_credentials")
 	}
 }
 
 // ban keeps Ada out and lets her in again.
 func (r *accountRun) ban(admin *person, id string, robot *person) {
 	at := "/api/console/admin/users/" + id + "/status"
-	usual, linked := r.signIn(secondOfAda), r.someone()
+	usual, linked := r.signIn(r.second), r.someone()
 	r.byProvider(linked, id)
 
 	admin.must("PUT", at, object{"status": "banned"}, http.StatusOK)
@@ -167,7 +174,7 @@ func (r *accountRun) ban(admin *person, id string, robot *person) {
 	}
 	outside := r.someone()
 	for range r.servers {
-		outside.refused("POST", "/api/auth/login", object{"email": adaEmail, "password": secondOfAda}, http.StatusForbidden, "account_banned")
+		outside.refused("POST", "/api/auth/login", object{"email": adaEmail, "password": r.second}, http.StatusForbidden, "account_banned")
 		if at := outside.visitProvider(); at != "/login?error=account_banned" {
 			r.t.Errorf("the provider's word leads somebody who is banned to %s", at)
 		}
@@ -177,7 +184,7 @@ func (r *accountRun) ban(admin *person, id string, robot *person) {
 	usual.is(http.StatusUnauthorized)
 	linked.is(http.StatusUnauthorized)
 	robot.is(http.StatusOK)
-	r.signIn(secondOfAda)
+	r.signIn(r.second)
 	r.byProvider(outside, id)
 }
 

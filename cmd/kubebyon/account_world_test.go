@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,11 +23,17 @@ type accountRun struct {
 	t        *testing.T
 	servers  []*server // people reach any of them, as behind a load balancer
 	others   []*server
+	metrics  []string // where each of them shows its own
+	data     string   // the data folder, where there is one
 	database database
 	mail     *mailServer
 	provider *oidcpeer.Peer
 	password string // of the first administrator
+	first    string // of Ada
+	second   string
 	secret   string // KubeBYON's at the provider
+	master   string // the key for secrets at rest
+	ledger   *ledger
 }
 
 const (
@@ -51,8 +58,17 @@ func accountWorlds() []struct {
 
 func newAccountRun(t *testing.T, open func(*accountRun)) *accountRun {
 	t.Helper()
-	r := &accountRun{t: t, mail: newMailServer(t), password: "first-" + text(24), secret: "client-" + text(24)}
+	r := &accountRun{
+		t: t, mail: newMailServer(t), ledger: newLedger(), master: newKey(),
+		password: "first-" + text(24), first: "chosen-" + text(24), second: "chosen-" + text(24), secret: "client-" + text(24),
+	}
+	for _, password := range []string{r.password, r.first, r.second} {
+		r.ledger.keep(chosenPassword, password)
+	}
+	r.ledger.keep(settingSecret, r.secret)
+	r.ledger.keep(settingSecret, r.mail.password)
 	open(r)
+	r.ledger.keepServerKey(t, r.master)
 	var back []string
 	for _, s := range r.servers {
 		back = append(back, s.url+callbackPath)
@@ -80,10 +96,27 @@ func (r *accountRun) openDev() {
 	r.t.Helper()
 	plane := requireProgram(r.t, "KUBEBYON_LOCALPLANE", "kubebyon-localplane")
 	site, addr := &site{t: r.t, environment: append([]string{"HOME=" + r.t.TempDir()}, r.settings()...)}, freeAddress(r.t)
-	s := site.run(program, "dev", "--data-dir", filepath.Join(r.t.TempDir(), "data"), "--http-addr", addr, "--localplane", plane)
+	r.data = filepath.Join(r.t.TempDir(), "data")
+	s := r.run(func(flags ...string) *server {
+		return site.run(program, append([]string{"dev", "--data-dir", r.data, "--http-addr", addr, "--localplane", plane}, flags...)...)
+	})
 	s.addr, s.url = addr, "http://"+addr
 	s.log.awaitRunning(r.t, 60*time.Second)
 	r.servers = []*server{s}
+	r.database.db = openSQLite(r.t, r.data)
+	key, err := os.ReadFile(filepath.Join(r.data, "secret.key"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.master = strings.TrimSpace(string(key))
+}
+
+// run starts a process that shows its metrics.
+func (r *accountRun) run(start func(flags ...string) *server) *server {
+	r.t.Helper()
+	at := freeAddress(r.t)
+	r.metrics = append(r.metrics, at)
+	return start("--metrics-addr", at)
 }
 
 // openServers starts two servers, either of which hands over letters.
@@ -97,7 +130,7 @@ func (r *accountRun) openServersAndWorker() {
 	r.t.Helper()
 	broker, prefix := requireBroker(r.t)
 	site := r.serve("KUBEBYON_AMQP_URL="+broker, "KUBEBYON_AMQP_PREFIX="+prefix)
-	r.others = append(r.others, site.work())
+	r.others = append(r.others, r.run(site.work))
 }
 
 func (r *accountRun) serve(settings ...string) *site {
@@ -107,9 +140,10 @@ func (r *accountRun) serve(settings ...string) *site {
 	if r.database, at, ok = openOwnPostgres(r.t, "database-"+text(24)); !ok {
 		r.t.Skip("there is no PostgreSQL")
 	}
-	settings = append(settings, "KUBEBYON_DATABASE_URL="+at, "KUBEBYON_SSO_NETWORKS=127.0.0.0/8")
+	r.ledger.keep(databasePassword, passwordIn(at))
+	settings = append(settings, "KUBEBYON_DATABASE_URL="+at, "KUBEBYON_SECRET_KEY="+r.master, "KUBEBYON_SSO_NETWORKS=127.0.0.0/8")
 	site := newSite(r.t, append(settings, r.settings()...)...)
-	r.servers = []*server{site.serve(), site.serve()}
+	r.servers = []*server{r.run(site.serve), r.run(site.serve)}
 	return site
 }
 
@@ -130,7 +164,9 @@ func (r *accountRun) someone() *person {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	r.t.Cleanup(transport.CloseIdleConnections)
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &person{run: r, client: &client{t: r.t, http: &http.Client{Jar: jar, Timeout: time.Minute, Transport: transport, CheckRedirect: stay}}}
+	return &person{run: r, client: &client{t: r.t, http: &http.Client{
+		Jar: jar, Timeout: time.Minute, Transport: &recorder{ledger: r.ledger, source: r.t.Name(), next: transport}, CheckRedirect: stay,
+	}}}
 }
 
 // robot is a program with an API key.
@@ -224,6 +260,7 @@ func (p *person) visitProvider() string {
 	if !strings.HasPrefix(to, p.run.provider.Issuer) {
 		return to
 	}
+	p.keepWay(to)
 	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
 	defer cancel()
 	back, err := p.run.provider.SignIn(ctx, to, p.run.servers[0].url+callbackPath, "ada", "ada's at the provider")
@@ -234,5 +271,10 @@ func (p *person) visitProvider() string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return p.goesTo(p.turn() + u.RequestURI())
+	p.run.ledger.keep(wayCode, u.Query().Get("code"))
+	at := p.goesTo(p.turn() + u.RequestURI())
+	if !strings.HasPrefix(at, "/login") {
+		p.keepSession()
+	}
+	return at
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"strings"
+	"testing"
 
 	"github.com/tink-crypto/tink-go/v2/proto/aes_gcm_go_proto"
 	"github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
@@ -54,15 +55,7 @@ func (r *leakRun) keepDataKeys(master string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	read := "SELECT lower(hex(value)) FROM facts WHERE name = 'key-ring'"
-	if r.database.postgres {
-		read = "SELECT encode(value, 'hex') FROM facts WHERE name = 'key-ring'"
-	}
-	wrapped, err := hex.DecodeString(strings.Join(r.database.texts(r.t, read), ""))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	plain, err := key.Open(r.t.Context(), "key-ring", wrapped)
+	plain, err := key.Open(r.t.Context(), "key-ring", r.database.ring(r.t))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -82,4 +75,18 @@ func (r *leakRun) keepDataKeys(master string) {
 		}
 		r.ledger.keepBytes(dataKey, one.GetKeyValue())
 	}
+}
+
+// ring is the data keys of the installation, as they are kept.
+func (d database) ring(t *testing.T) []byte {
+	t.Helper()
+	read := "SELECT lower(hex(value)) FROM facts WHERE name = 'key-ring'"
+	if d.postgres {
+		read = "SELECT encode(value, 'hex') FROM facts WHERE name = 'key-ring'"
+	}
+	wrapped, err := hex.DecodeString(strings.Join(d.texts(t, read), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wrapped
 }

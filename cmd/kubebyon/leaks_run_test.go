@@ -90,7 +90,7 @@ func (r *leakRun) all() {
 	}
 	r.start(formats[0])
 	if r.name == "sqlite" {
-		r.openSQLite()
+		r.database.db = openSQLite(r.t, r.in("data"))
 	}
 	r.signInAsAdmin()
 	r.accounts()
@@ -136,13 +136,15 @@ func (r *leakRun) start(format string) {
 	s.log.awaitRunning(r.t, 60*time.Second)
 }
 
-func (r *leakRun) openSQLite() {
-	r.t.Helper()
-	var err error
-	if r.database.db, err = sql.Open("sqlite", "file:"+r.in("data", "kubebyon.db")+"?_pragma=busy_timeout(10000)"); err != nil {
-		r.t.Fatal(err)
+// openSQLite looks into a data folder beside its server.
+func openSQLite(t *testing.T, data string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(data, "kubebyon.db")+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
 	}
-	r.t.Cleanup(func() { _ = r.database.db.Close() })
+	t.Cleanup(func() { _ = db.Close() })
+	return db
 }
 
 // crash kills a control plane, then the server, and starts it again.

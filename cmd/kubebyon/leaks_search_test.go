@@ -16,6 +16,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"html"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -31,10 +32,12 @@ import (
 type ledger struct {
 	mu       sync.Mutex
 	secrets  map[string]secretKind // by the bytes that give it away
+	codes    map[string]secretKind // those of a few digits
 	values   map[secretKind]map[string]bool
 	evidence []evidence
 	hits     map[hit]int
-	first    map[hit]string // what the first of them looked like
+	numbers  map[hit]map[string]bool // codes that were met, if by chance
+	first    map[hit]string          // what the first of them looked like
 	exposed  map[string]string
 	searched map[string]int64 // bytes, by class of place
 }
@@ -55,8 +58,8 @@ type evidence struct {
 
 func newLedger() *ledger {
 	return &ledger{
-		secrets: map[string]secretKind{}, values: map[secretKind]map[string]bool{},
-		hits: map[hit]int{}, first: map[hit]string{}, exposed: map[string]string{}, searched: map[string]int64{},
+		secrets: map[string]secretKind{}, codes: map[string]secretKind{}, values: map[secretKind]map[string]bool{},
+		hits: map[hit]int{}, numbers: map[hit]map[string]bool{}, first: map[hit]string{}, exposed: map[string]string{}, searched: map[string]int64{},
 	}
 }
 
@@ -69,6 +72,15 @@ func (l *ledger) keepCredential(kind secretKind, text string) {
 	sum := sha256.Sum256([]byte(text))
 	l.keep(kind, text)
 	l.keepBytes(credentialHash, sum[:])
+}
+
+// keepCode remembers a secret of six digits. As a number of its own it is met by
+// chance too, but no two of them are in one kind of place.
+func (l *ledger) keepCode(kind secretKind, code string) {
+	l.keep(kind, code) // as it may have been written otherwise
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.codes[code] = kind
 }
 
 func (l *ledger) keepBytes(kind secretKind, value []byte) {
@@ -181,6 +193,7 @@ const shortest = 8
 // search finds many needles at once: those that share their first eight bytes
 // with the text at hand, which a small table rules out nearly everywhere.
 type search struct {
+	codes   map[string]secretKind
 	likely  [1 << 12]uint64
 	byStart map[uint64][]needle
 }
@@ -193,7 +206,7 @@ type needle struct {
 func (l *ledger) search() *search {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := &search{byStart: map[uint64][]needle{}}
+	s := &search{codes: maps.Clone(l.codes), byStart: map[uint64][]needle{}}
 	for text, kind := range l.secrets {
 		start := binary.LittleEndian.Uint64([]byte(text))
 		s.byStart[start] = append(s.byStart[start], needle{text, kind})
@@ -224,6 +237,26 @@ func (s *search) in(text []byte, found func(n needle, at int)) {
 	}
 }
 
+var sixDigits = regexp.MustCompile(`(?:^|[^0-9A-Za-z._-])([0-9]{6})(?:[^0-9A-Za-z]|$)`)
+
+// codesIn calls found for every code in text that stands there as a number.
+func (s *search) codesIn(text []byte, found func(n needle, at int)) {
+	if len(s.codes) == 0 {
+		return
+	}
+	for from := 0; from < len(text); {
+		m := sixDigits.FindSubmatchIndex(text[from:])
+		if m == nil {
+			return
+		}
+		at, to := from+m[2], from+m[3]
+		if kind, known := s.codes[string(text[at:to])]; known {
+			found(needle{string(text[at:to]), kind}, at)
+		}
+		from = to // what ends one number may begin the next
+	}
+}
+
 // look searches text and reports whether it holds any secret.
 func (l *ledger) look(s *search, e evidence) (holds bool) {
 	s.in(e.text, func(n needle, at int) {
@@ -231,6 +264,20 @@ func (l *ledger) look(s *search, e evidence) (holds bool) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		h := hit{n.kind, e.place}
+		if l.hits[h]++; l.hits[h] == 1 {
+			l.first[h] = fmt.Sprintf("%s, byte %d: %s", e.source, at, around(e.text, at, at+len(n.text)))
+		}
+	})
+	s.codesIn(e.text, func(n needle, at int) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		h := hit{n.kind, e.place}
+		if l.numbers[h] == nil {
+			l.numbers[h] = map[string]bool{}
+		}
+		if l.numbers[h][n.text] = true; len(l.numbers[h]) < 2 {
+			return
+		}
 		if l.hits[h]++; l.hits[h] == 1 {
 			l.first[h] = fmt.Sprintf("%s, byte %d: %s", e.source, at, around(e.text, at, at+len(n.text)))
 		}
@@ -400,6 +447,31 @@ func TestTheSearchForLeaksFindsEveryWayOfWriting(t *testing.T) {
 		}
 	}
 	t.Logf("tried %d texts with %d needles", tries, len(l.secrets))
+}
+
+// Codes are numbers that are met by chance: one is nothing, two in one place are.
+func TestTheSearchForLeaksFindsCodes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"code=123456, code=654321": true, "123456 654321": true, `{"code":"123456"}{"code":"654321"}`: true, "123456\x00654321": true, "is 123456. is 654321.": true,
+		"code=123456, code=123456": false, "code=123456, code=111111": false, "0.123456 0.654321": false, "1234567 6543210": false, "a123456 b654321": false, "": false,
+	} {
+		l := newLedger()
+		l.keepCode(mailedWord, "123456")
+		l.keepCode(mailedWord, "654321")
+		s := l.search()
+		for half := range strings.SplitSeq(text, ",") {
+			l.look(s, evidence{place: "log", text: []byte(half)})
+		}
+		if found := l.hits[hit{mailedWord, "log"}] > 0; found != want {
+			t.Errorf("%q: found %v, want %v", text, found, want)
+		}
+	}
+	l := newLedger()
+	l.keepCode(mailedWord, "123456")
+	if !l.look(l.search(), evidence{place: "log", text: []byte("in hex: 313233343536")}) {
+		t.Error("a code in hex is not found")
+	}
 }
 
 func waysOfWriting(v []byte) map[string]string {

@@ -35,6 +35,14 @@ const (
 	lastWord         secretKind = "secret in a control plane's last words"
 	credentialHash   secretKind = "hash of a credential"
 	settingSecret    secretKind = "secret in the system settings"
+	channelSecret    secretKind = "secret of a channel for messages"
+	hookAddress      secretKind = "address of a webhook"
+	mailedWord       secretKind = "code from a letter"
+	captchaWord      secretKind = "captcha token"
+	wayCookie        secretKind = "cookie of a way to a sign-in provider"
+	wayState         secretKind = "state or nonce of a way to a sign-in provider"
+	wayVerifier      secretKind = "PKCE verifier"
+	wayCode          secretKind = "code of a sign-in provider"
 )
 
 // givenOut says where each kind of secret is given out. Anywhere else it is a
@@ -42,7 +50,7 @@ const (
 var givenOut = []struct {
 	kind   secretKind
 	places []string // as in path.Match, but that * is anything
-	runs   string   // where it is met: sqlite, postgres, both of them, states, or host
+	runs   string   // where it is met: sqlite, postgres, both of them, states, host, or account
 }{
 	{initialPassword, []string{"file initial-admin-password", "output of kubebyon dev"}, "sqlite"},
 	{madePassword, []string{"output of kubebyon admin create", "output of kubebyon admin reset"}, "both"},
@@ -92,6 +100,24 @@ var givenOut = []struct {
 	{sessionValue, []string{"answer's header Set-Cookie of POST /api/auth/login"}, "host"},
 	{adminKey, []string{"answer to POST /api/console/clusters/{id}/kubeconfig"}, "host"},
 	{credentialHash, []string{"database"}, "host"},
+	// The life of an account, wherever accounts can live.
+	{chosenPassword, nil, "account"},
+	{serverKey, nil, "account"},
+	{sessionValue, []string{
+		"answer's header Set-Cookie of POST /api/auth/register", "answer's header Set-Cookie of POST /api/auth/login",
+		"answer's header Set-Cookie of GET /api/auth/sso/company/callback",
+	}, "account"},
+	{apiKeyValue, []string{"answer to POST /api/console/api-keys"}, "account"},
+	{mailedWord, []string{"letter"}, "account"},
+	{captchaWord, nil, "account"},
+	{wayCookie, []string{"answer's header Set-Cookie of GET /api/auth/sso/company/login"}, "account"},
+	{wayState, []string{"answer's header Location of GET /api/auth/sso/company/login"}, "account"},
+	{wayVerifier, nil, "account"},
+	{wayCode, nil, "account"},
+	{settingSecret, nil, "account"},
+	{channelSecret, nil, "account"},
+	{hookAddress, []string{"answer to GET /api/console/admin/notifications/config", "answer to PUT /api/console/admin/notifications/config"}, "account"},
+	{credentialHash, []string{"database"}, "account"},
 }
 
 func isGivenOut(h hit) bool {
