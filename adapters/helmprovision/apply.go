@@ -103,16 +103,16 @@ func (a *attempt) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	plan, err := a.p.config.plan(ch, a.file, a.want, a.guess())
-	if err != nil {
-		return err
-	}
-	if a.note(noteHash) == plan.hash {
+	if err == nil && a.note(noteHash) == plan.hash {
 		return nil
 	}
-	if ch, err = a.load(); err != nil {
-		return err
+	if err == nil {
+		if ch, err = a.load(); err != nil {
+			return err
+		}
+		err = check(ch, a.want.Name, plan.values)
 	}
-	return check(ch, a.want.Name, plan.values)
+	return a.p.config.blame(err, a.load, a.file, a.want, a.guess())
 }
 
 func (a *attempt) note(name string) string {
@@ -259,7 +259,7 @@ func (a *attempt) run(ctx context.Context) error {
 		return err
 	}
 	if a.plan, err = a.p.config.plan(ch, a.file, a.want, a.access); err != nil {
-		return err
+		return a.p.config.blame(err, a.load, a.file, a.want, a.access)
 	}
 	if a.note(noteHash) == a.plan.hash && a.p.isInstalled(ctx, a.want, a.plan.hash) {
 		return a.tryAgain(ctx)

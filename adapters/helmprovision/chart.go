@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/url"
@@ -51,10 +51,6 @@ func (s *shelf) take(ctx context.Context) (*chart.Chart, error) {
 		return nil, s.missing(err)
 	}
 	return c, nil
-}
-
-func (s *shelf) missing(err error) error {
-	return fault.Unavailable.New("chart_unavailable", "The vCluster chart %s could not be read. Check the chart's name or path, its repository and its version.", s.name()).Because(errors.New(withoutUser(err.Error())))
 }
 
 // user is what an address may hold of one, and of his password.
@@ -195,41 +191,44 @@ func readValues(path string) (map[string]any, error) {
 	if err != nil {
 		return nil, badValuesFile(path, "cannot be read").Because(err)
 	}
-	if err := yaml.Unmarshal(text, &values); err != nil { // the error may quote a secret
-		return nil, badValuesFile(path, "is no YAML object")
+	object, err := yaml.YAMLToJSON(text)
+	if err != nil { // the error may quote a secret
+		where := ""
+		if line := atLine.FindString(err.Error()); line != "" {
+			where = ": see " + line
+		}
+		return nil, badValuesFile(path, "is no YAML%s", where)
+	}
+	if err := json.Unmarshal(object, &values); err != nil {
+		return nil, badValuesFile(path, "must hold a YAML object, of names with their values")
 	}
 	return values, nil
 }
 
-func badValuesFile(path, what string) *fault.Error {
-	return fault.Unavailable.New("values_file_wrong", "The file of values for the vCluster chart, %s, %s.", path, what)
+// atLine is where a parser of YAML has stumbled.
+var atLine = regexp.MustCompile(`line [0-9]+`) //nolint:gochecknoglobals // a constant
+
+func badValuesFile(path, what string, args ...any) *fault.Error {
+	return fault.Unavailable.New("values_file_wrong", "The file of values for the vCluster chart, %s (%s), %s.", path, valuesVariable, fmt.Sprintf(what, args...)).At(valuesVariable)
 }
 
-// quoted is a value that a schema's complaint repeats.
-var quoted = regexp.MustCompile(`'[^']*' (does not match pattern|is not valid)`) //nolint:gochecknoglobals // a constant
-
 // check has the chart's schema and templates judge the values, without the host
-// cluster. What they refuse can never be installed.
+// cluster. What they refuse, with a refusal, can never be installed.
 func check(c *chart.Chart, name string, values map[string]any) error {
 	all, err := chartutil.CoalesceValues(c, values)
 	if err != nil {
-		return refusedByChart(err)
+		return refusal{err}
 	}
 	if err := chartutil.ValidateAgainstSchema(c, all); err != nil {
-		return refusedByChart(err)
+		return refusal{err}
 	}
 	render := action.NewInstall(&action.Configuration{Log: func(string, ...any) {}})
 	render.ClientOnly, render.DryRun, render.SkipSchemaValidation = true, true, true
 	render.ReleaseName, render.Namespace = name, name
 	if _, err := render.Run(c, values); err != nil {
-		return refusedByChart(err)
+		return refusal{err}
 	}
 	return nil
-}
-
-func refusedByChart(err error) error {
-	said := quoted.ReplaceAllString(err.Error(), "the value $1")
-	return fault.Invalid.New("chart_refuses", "The vCluster chart refuses its values: %s.", clause(said)).Because(errors.New(clause(said)))
 }
 
 // setting reads a value at a path of names, or nil.

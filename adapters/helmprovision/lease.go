@@ -75,18 +75,26 @@ var errTaken = errors.New("the lease of the control plane is lost")
 // reserve keeps other processes from changing a control plane: Helm itself has no
 // lock. It fails with fault.Unavailable when another one that lives goes on having it.
 func (p *Provisioner) reserve(ctx context.Context, namespace string) (*grip, error) {
-	began, seen, since := p.config.Now(), "", p.config.Now()
+	began, seen, since := p.config.Now(), holding{}, p.config.Now()
+	hasSaid := false
 	for {
 		asked := p.config.Now()
-		mine, version, err := p.takeLease(ctx, namespace, seen != "" && asked.Sub(since) >= p.leaseTime)
+		mine, held, err := p.takeLease(ctx, namespace, seen.version != "" && asked.Sub(since) >= p.leaseTime)
 		if err != nil {
 			return nil, told(err, "reserve the namespace "+namespace)
 		}
 		if mine != nil {
+			if hasSaid {
+				p.config.Log.InfoContext(ctx, "the other process has let go of the control plane", "namespace", namespace, "waited", asked.Sub(began))
+			}
 			return p.hold(mine, asked), nil
 		}
-		if version != seen {
-			seen, since = version, p.config.Now()
+		if held.version != seen.version {
+			seen, since = held, p.config.Now()
+		}
+		if !hasSaid && held.by != "" && asked.Sub(began) >= telling {
+			hasSaid = true
+			p.config.Log.InfoContext(ctx, "another process is changing the control plane; waiting for it, or for its lease to run out if it has died", "namespace", namespace, "holder", held.by, "lease", p.leaseTime)
 		}
 		if p.config.Now().Sub(began) >= 2*p.leaseTime {
 			return nil, busy()
@@ -97,10 +105,16 @@ func (p *Provisioner) reserve(ctx context.Context, namespace string) (*grip, err
 	}
 }
 
-// takeLease returns the lease when it has it, and else the version of the
+// telling is after how long a wait the log is told of it: most are shorter.
+const telling = time.Second
+
+// holding is somebody else's lease.
+type holding struct{ version, by string }
+
+// takeLease returns the lease when it has it, and else what is known of the
 // holder's. A holder is dead when its version has not changed for long: nobody's
 // clock is compared with anybody else's.
-func (p *Provisioner) takeLease(ctx context.Context, namespace string, isDead bool) (mine *coordinationv1.Lease, held string, err error) {
+func (p *Provisioner) takeLease(ctx context.Context, namespace string, isDead bool) (mine *coordinationv1.Lease, held holding, err error) {
 	leases := p.host.client.CoordinationV1().Leases(namespace)
 	seconds, now := int32(max(p.leaseTime.Seconds(), 1)), metav1.NewMicroTime(p.config.Now())
 	lease := &coordinationv1.Lease{
@@ -109,30 +123,30 @@ func (p *Provisioner) takeLease(ctx context.Context, namespace string, isDead bo
 	}
 	mine, err = leases.Create(ctx, lease, metav1.CreateOptions{})
 	if err == nil {
-		return mine, "", nil
+		return mine, holding{}, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return nil, "", err
+		return nil, holding{}, err
 	}
 	found, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, "gone", nil
+		return nil, holding{version: "gone"}, nil
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, holding{}, err
 	}
 	if holder := holderOf(found); holder != "" && holder != p.self && !isDead {
-		return nil, found.ResourceVersion, nil
+		return nil, holding{found.ResourceVersion, holder}, nil
 	}
 	found.Spec = lease.Spec
 	mine, err = leases.Update(ctx, found, metav1.UpdateOptions{})
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return nil, "changed", nil
+		return nil, holding{version: "changed"}, nil
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, holding{}, err
 	}
-	return mine, "", nil
+	return mine, holding{}, nil
 }
 
 func holderOf(l *coordinationv1.Lease) string {

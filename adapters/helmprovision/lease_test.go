@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -235,6 +237,76 @@ func TestALeaseThatChangesHandsEndsTheAttempt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAWaitForALeaseIsTold once, with its end: it may take as long as a lease.
+func TestAWaitForALeaseIsTold(t *testing.T) {
+	t.Parallel()
+	for how, end := range map[string]func(g *grip, cut func()){"given back": func(g *grip, _ func()) { g.release() }, "dead": func(_ *grip, cut func()) { cut() }} {
+		synctest.Test(t, func(t *testing.T) {
+			h, out := new(leaseHost), new(lines)
+			p, cut := process(t, h, "p")
+			q, _ := process(t, h, "q")
+			q.config.Log = slog.New(slog.NewTextHandler(out, nil))
+			g, err := p.reserve(t.Context(), "demo")
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.AfterFunc(5*time.Second, func() { end(g, cut) })
+			next, err := q.reserve(t.Context(), "demo")
+			if err != nil {
+				t.Fatal(err)
+			}
+			next.release()
+			g.release()
+			waits, ends := strings.Count(out.String(), "another process is changing the control plane"), strings.Count(out.String(), "has let go of the control plane")
+			if waits != 1 || ends != 1 || !strings.Contains(out.String(), "holder=p") {
+				t.Errorf("%s: it is told %d times of the wait and %d times of its end:\n%s", how, waits, ends, out)
+			}
+		})
+	}
+}
+
+// TestALeaseThatIsFreeIsNoNews, nor one that is for a moment.
+func TestALeaseThatIsFreeIsNoNews(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h, out := new(leaseHost), new(lines)
+		p, _ := process(t, h, "p")
+		q, _ := process(t, h, "q")
+		q.config.Log = slog.New(slog.NewTextHandler(out, nil))
+		g, err := p.reserve(t.Context(), "demo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(telling/2, g.release)
+		next, err := q.reserve(t.Context(), "demo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.release()
+		if out.String() != "" {
+			t.Errorf("it is told:\n%s", out)
+		}
+	})
+}
+
+// lines are what a log was told.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // TestWhoeverLivesKeepsItsLease: another process waits for it, and no longer than

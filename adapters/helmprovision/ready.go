@@ -2,15 +2,21 @@ package helmprovision
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"helm.sh/helm/v3/pkg/chart"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/ports/provision"
 )
 
 // rights are those without which no cluster comes or goes, or none is seen, on
@@ -57,14 +63,48 @@ func (p *Provisioner) Ping(ctx context.Context) error {
 	if err := p.checkRights(ctx); err != nil || p.config.LookOnly {
 		return err
 	}
-	if _, err := readValues(p.config.ValuesFile); err != nil {
+	return p.rehearse(ctx)
+}
+
+// rehearse has the chart judge the values of a control plane that nobody has asked
+// for. The file of values is read each time: once it is mended, all is well.
+func (p *Provisioner) rehearse(ctx context.Context) error {
+	file, err := readValues(p.config.ValuesFile)
+	if err != nil {
 		return err
 	}
-	_, err := p.shelf.locate(ctx)
-	if err == nil && p.shelf.isPath() && !p.recall.fresh("chart", rightsFor) {
-		if _, err = p.shelf.take(ctx); err == nil {
-			p.recall.keep("chart", "")
-		}
+	if _, err := p.shelf.locate(ctx); err != nil {
+		return err
+	}
+	text, err := json.Marshal(file)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(text)
+	key := "rehearsal/" + hex.EncodeToString(sum[:])
+	if p.recall.fresh(key, rightsFor) {
+		return nil
+	}
+	load := func() (*chart.Chart, error) { return p.shelf.take(ctx) }
+	w := provision.Want{Name: "rehearsal", KubernetesVersion: p.config.Versions[0].Name, Public: true, PublicMode: provision.NodePort}
+	a := access{Host: "unknown.invalid", Port: 1}
+	if err := p.config.blame(p.config.try(load, file, w, a), load, file, w, a); err != nil {
+		return err
+	}
+	p.recall.keep(key, "")
+	return nil
+}
+
+// CheckFiles refuses what is on this machine and cannot be used: a file of values
+// that holds none, and, for a process that makes control planes, a chart that is
+// not there. It asks nobody elsewhere.
+func (p *Provisioner) CheckFiles(ctx context.Context) error {
+	_, err := readValues(p.config.ValuesFile)
+	if err == nil && !p.config.LookOnly && p.shelf.isLocal() {
+		_, err = p.shelf.take(ctx)
+	}
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return errors.New(f.Msg)
 	}
 	return err
 }

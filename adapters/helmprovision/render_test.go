@@ -274,13 +274,16 @@ func TestOnlyAChangeChangesTheHash(t *testing.T) {
 func TestValuesThatTheSchemaRefusesAreInvalidAndNotRepeated(t *testing.T) {
 	t.Parallel()
 	for file, says := range map[string]string{
-		"controlPlane: {statefulSett: {password: hunter2}}":              "statefulSett",
-		"telemetry: [hunter2]":                                           "telemetry",
+		"controlPlane: {statefulSett: {password: hunter2}}": "statefulSett",
+		"rbac: [hunter2]": "rbac",
 		"controlPlane: {statefulSet: {highAvailability: {replicas: x}}}": "replicas",
 	} {
 		values := map[string]any{}
 		read(t, file, &values)
-		err := check(chartUnderTest(t), "demo", values)
+		c := bare(t)
+		c.ValuesFile = "values.yaml"
+		load := func() (*chart.Chart, error) { return chartUnderTest(t), nil }
+		err := c.blame(c.try(load, values, demo(), access{Host: "a.example", Port: 443}), load, values, demo(), access{Host: "a.example", Port: 443})
 		if e, ok := errors.AsType[*fault.Error](err); !ok || e.Kind != fault.Invalid || e.Code != "chart_refuses" || !strings.Contains(e.Msg, says) || !strings.HasSuffix(e.Msg, ".") {
 			t.Errorf("%s: %v", file, err)
 		}
@@ -321,10 +324,13 @@ func TestTheChartIsFoundOrMissedByName(t *testing.T) {
 
 func TestAFileOfValuesThatIsWrongIsNamedAndNotQuoted(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"password: [hunter2", "- hunter2", "hunter2"} {
+	for text, says := range map[string]string{
+		"a: b\npassword: [hunter2": "is no YAML: see line 2", "password: *hunter2": "is no YAML", "- hunter2": "must hold a YAML object", "hunter2": "must hold a YAML object",
+	} {
 		file := valuesFile(t, text)
 		_, err := readValues(file)
-		if fault.CodeOf(err) != "values_file_wrong" || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "hunter2") {
+		refused(t, err, fault.Unavailable, "values_file_wrong", file+" (KUBEBYON_VCLUSTER_VALUES_FILE), "+says)
+		if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

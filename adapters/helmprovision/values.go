@@ -143,7 +143,7 @@ func fit(ch *chart.Chart, values map[string]any, w provision.Want, a access) err
 	}
 	all, err := chartutil.CoalesceValues(ch, copied)
 	if err != nil {
-		return refusedByChart(err)
+		return refusal{err}
 	}
 	// vCluster knows an endpoint only where it has nodes of its own.
 	if setting(all, "privateNodes", "enabled") == true && a.Host != "" {

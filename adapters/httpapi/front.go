@@ -84,9 +84,9 @@ var awaited = map[string]string{ //nolint:gochecknoglobals // a constant table
 	"database": "the database", "broker": "the message broker", "backend": "what runs the control planes",
 }
 
-// sentence says which things do not answer. Why is not for everybody who can
-// reach the server: it stands in the log.
-func sentence(away []string) string {
+// sentence says which things do not answer, and which variables to look at. Why is
+// not for everybody who can reach the server: it stands in the log.
+func sentence(away, settings []string) string {
 	if len(away) == 0 {
 		return ""
 	}
@@ -98,7 +98,11 @@ func sentence(away []string) string {
 	if text != "" {
 		last = text + " and " + last
 	}
-	return "Waiting for " + last + ". The log says why."
+	text = "Waiting for " + last + "."
+	if len(settings) > 0 {
+		text += " Check " + strings.Join(settings, " and ") + "."
+	}
+	return text + " The log says why."
 }
 
 func isDegraded(err error) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 )
 
 func answerOf(t *testing.T, h http.Handler, method, path string) (*httptest.ResponseRecorder, map[string]any) {
@@ -51,6 +53,19 @@ func TestTheFrontStandsInForTheAPI(t *testing.T) {
 	front.Open(httpapi.NotServed())
 	if w, _ := answerOf(t, front, "GET", "/healthz"); w.Code != http.StatusNotFound {
 		t.Errorf("after Open the other handler does not answer, but: %d", w.Code)
+	}
+}
+
+// Readiness names the variable that somebody has to set right, and no more of why.
+func TestReadinessNamesTheSettingThatIsWrong(t *testing.T) {
+	t.Parallel()
+	wrong := fault.Unavailable.New("values_file_wrong", "The file /etc/hunter2 is wrong.").At("KUBEBYON_VCLUSTER_VALUES_FILE")
+	h := httpapi.Probes(httpapi.Config{Ready: func(context.Context) map[string]error {
+		return map[string]error{"database": nil, "broker": nil, "backend": httpapi.Degraded(fmt.Errorf("look: %w", wrong))}
+	}}, httpapi.NotServed())
+	_, body := answerOf(t, h, "GET", "/readyz")
+	if got, want := body["message"], "Waiting for what runs the control planes. Check KUBEBYON_VCLUSTER_VALUES_FILE. The log says why."; got != want {
+		t.Errorf("it says %q, want %q", got, want)
 	}
 }
 

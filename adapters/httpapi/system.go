@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 )
 
 const tagSystem = "System"
@@ -61,7 +63,7 @@ const readyTimeout = 5 * time.Second
 func readiness(ctx context.Context, c Config) *readinessOut {
 	out := &readinessOut{Status: http.StatusOK, Body: Readiness{Status: "ok", Checks: map[string]string{}}}
 	checks := checkReady(ctx, c)
-	var away []string
+	var away, settings []string
 	for _, name := range slices.Sorted(maps.Keys(checks)) {
 		err := checks[name]
 		if err == nil {
@@ -71,6 +73,9 @@ func readiness(ctx context.Context, c Config) *readinessOut {
 		out.Body.Checks[name] = "unavailable"
 		if _, known := awaited[name]; known {
 			away = append(away, name)
+		}
+		if f, ok := errors.AsType[*fault.Error](err); ok && f.Setting != "" {
+			settings = append(settings, f.Setting)
 		}
 		if !isDegraded(err) {
 			out.Status = http.StatusServiceUnavailable
@@ -83,6 +88,6 @@ func readiness(ctx context.Context, c Config) *readinessOut {
 	case len(away) > 0:
 		out.Body.Status = "degraded"
 	}
-	out.Body.Message = sentence(away)
+	out.Body.Message = sentence(away, settings)
 	return out
 }

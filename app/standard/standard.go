@@ -4,6 +4,7 @@
 package standard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -108,10 +109,11 @@ func (c Config) checkHost() error {
 			return fmt.Errorf("%s: the file cannot be read: %w", name, err)
 		}
 	}
-	if _, err := helmprovision.New(c.host()); err != nil {
+	p, err := helmprovision.New(c.host())
+	if err != nil {
 		return fmt.Errorf("the settings of the host Kubernetes (KUBEBYON_VCLUSTER_…, KUBEBYON_PUBLIC_HOST): %w", err)
 	}
-	return nil
+	return p.CheckFiles(context.Background())
 }
 
 // readable leaves the name of the file out of its error: for it somebody may have

@@ -70,6 +70,7 @@ func TestAClusterOnAHost(t *testing.T) {
 	site := newSite(t, append(secrets.settings, "KUBEBYON_VCLUSTER_CHART="+chart, "KUBEBYON_JOB_LEASE_SECONDS=5")...)
 	s, killed := secrets.run(site.serve, "--log-format", "text", "--kubeconfig-path", secrets.byToken), secrets.run(site.work)
 	awaitRefused := secrets.refused(chart)
+	wrongValues(t, host, chart)
 	for _, p := range []*server{s, killed} {
 		p.await(t, "/readyz", "ready", func(a answer) bool { return a.status == http.StatusOK && a.body["status"] == "ok" })
 	}

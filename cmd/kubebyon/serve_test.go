@@ -22,6 +22,8 @@ func TestAWrongSettingIsNamed(t *testing.T) {
 	const hush = "hunter2-hunter2"
 	file := filepath.Join(t.TempDir(), "secret")
 	write(t, file, hush+"\n")
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	write(t, values, "password: ["+hush)
 	const database, broker = "KUBEBYON_DATABASE_URL=postgres://u:" + hush + "@127.0.0.1:1/x", "KUBEBYON_AMQP_URL=amqp://u:" + hush + "@127.0.0.1:1/"
 	for _, c := range []struct{ setting, server, worker string }{
 		{"KUBEBYON_DATABASE_URL=", "KUBEBYON_DATABASE_URL is required", "KUBEBYON_DATABASE_URL is required"},
@@ -41,6 +43,9 @@ func TestAWrongSettingIsNamed(t *testing.T) {
 		{"KUBEBYON_KUBECONFIG_PATH=/nowhere", "KUBEBYON_KUBECONFIG_PATH", "KUBEBYON_KUBECONFIG_PATH"},
 		{"KUBEBYON_KUBECONFIG_PATH={token: " + hush + "}", "KUBEBYON_KUBECONFIG_PATH", "KUBEBYON_KUBECONFIG_PATH"},
 		{"KUBEBYON_VCLUSTER_VALUES_FILE={password: " + hush + "}", "KUBEBYON_VCLUSTER_VALUES_FILE", ""},
+		{"KUBEBYON_VCLUSTER_VALUES_FILE=" + values, values + " (KUBEBYON_VCLUSTER_VALUES_FILE), is no YAML", values + " (KUBEBYON_VCLUSTER_VALUES_FILE), is no YAML"},
+		{"KUBEBYON_VCLUSTER_VALUES_FILE=" + file, "must hold a YAML object", ""},
+		{"KUBEBYON_VCLUSTER_CHART=/nowhere", "", "Check KUBEBYON_VCLUSTER_CHART."},
 		{"KUBEBYON_INSTALLATION=Not.A.Label", "KUBEBYON_INSTALLATION", "KUBEBYON_INSTALLATION"},
 		{"KUBEBYON_VCLUSTER_VALUES_FILE=/nowhere", "KUBEBYON_VCLUSTER_VALUES_FILE", ""},
 		{"KUBEBYON_VCLUSTER_LICENCE_SECRET=a/b/c", "KUBEBYON_VCLUSTER_", ""},

@@ -42,6 +42,7 @@ type Error struct {
 	Msg        string // a plain sentence, safe to show to the caller
 	Fields     []Field
 	RetryAfter time.Duration // for Exhausted and Unavailable; zero says nothing
+	Setting    string        // the variable that an operator has to look at; empty: none
 	Cause      error         // for the log only
 }
 
@@ -54,6 +55,13 @@ func (k Kind) New(code, format string, args ...any) *Error {
 func (e *Error) Because(cause error) *Error {
 	c := *e
 	c.Cause = cause
+	return &c
+}
+
+// At returns e with the variable that an operator has to look at.
+func (e *Error) At(setting string) *Error {
+	c := *e
+	c.Setting = setting
 	return &c
 }
 
