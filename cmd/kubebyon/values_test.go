@@ -33,7 +33,7 @@ func wrongValues(t *testing.T, host, chart string) {
 	}
 	c := signInWith(t, s, "correct horse battery")
 	id := c.createCluster("refused")
-	told := c.awaitCluster(id, time.Minute, "failed", func(_ int, cluster object) bool { return cluster["status"] == "failed" })
+	told := c.awaitCluster(id, time.Minute, "failed", func(_ int, cluster object) bool { return cluster["status"] == "error" })
 	if said, _ := told["last_error_message"].(string); !strings.Contains(said, variable) || !strings.Contains(said, "statefulSett") || strings.Contains(said, hush) {
 		t.Errorf("the cluster says %q", said)
 	}

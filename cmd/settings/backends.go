@@ -41,7 +41,7 @@ func (b *Backends) Register(fs *pflag.FlagSet) {
 	fs.StringVar(&b.installation, "installation", standard.DefaultInstallation, "name that tells this installation of KubeBYON from others on the same host Kubernetes: a DNS label, for good")
 	fs.StringVar(&b.publicHost, "public-host", "", "name or address under which clients find the host's node ports; empty: a node's external or internal address")
 	fs.StringVar(&b.chart, "vcluster-chart", "", "name of a chart, its path, or oci://…; empty: "+standard.DefaultChart+" "+standard.DefaultChartVersion+" from "+standard.DefaultChartRepo)
-	fs.StringVar(&b.repo, "vcluster-chart-repo", "", "repository of the chart, when that is a name; empty: "+standard.DefaultChartRepo)
+	fs.StringVar(&b.repo, "vcluster-chart-repo", "", "repository of the chart, when that is a name; empty: "+standard.DefaultChartRepo+" for the default chart, else none")
 	fs.StringVar(&b.chartVersion, "vcluster-chart-version", "", "version of the chart; empty: "+standard.DefaultChartVersion+" of the default chart, else the newest")
 	fs.StringVar(&b.values, "vcluster-values-file", "", "YAML of values merged under those that KubeBYON sets")
 	fs.StringVar(&b.licence, "vcluster-licence-secret", "", "Secret with vCluster's licence: NAME in each namespace, or NAMESPACE/NAME")
