@@ -208,9 +208,15 @@ func (r *rubbish) fill(q *rubbishRequest) {
 		if !slices.ContainsFunc(q.body, func(p pair) bool { return p.name == name }) {
 			q.body = append(q.body, pair{name, encode(value)})
 		}
+		if target := targetOf[name]; target != "" && value == true && !slices.ContainsFunc(q.body, func(p pair) bool { return p.name == target }) {
+			q.body = append(q.body, pair{target, encode(r.fieldValue(q.op.body.Properties[target].Value))})
+		}
 	}
 	r.rand.Shuffle(len(q.body), func(i, j int) { q.body[i], q.body[j] = q.body[j], q.body[i] })
 }
+
+// targetOf is what has to come with a preference that is on.
+var targetOf = map[string]string{"slack_notifications": "slack_target", "telegram_notifications": "telegram_chat_id"}
 
 // settings are some of the system settings, each good without the others.
 func (r *rubbish) settings() any {

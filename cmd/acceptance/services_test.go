@@ -173,11 +173,12 @@ func newBroker(t testing.TB, home string, at *ports) *broker {
 
 func (b *broker) address() string { return fmt.Sprintf("127.0.0.1:%d", b.port) }
 
-// up starts the broker and waits until it speaks AMQP.
+// up starts the broker and waits until it speaks AMQP: beside other tests, Erlang
+// alone may take a minute.
 func (b *broker) up(t testing.TB) {
 	t.Helper()
 	b.start(t)
-	err := await(t.Context(), time.Minute, func() error {
+	err := await(t.Context(), 4*time.Minute, func() error {
 		if err := b.ended(); err != nil {
 			b.kill(t)
 			b.start(t)
