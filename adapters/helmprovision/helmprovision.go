@@ -266,7 +266,7 @@ func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict 
 		}
 	})
 	if waited < p.config.PublishTimeout {
-		return waiting(provision.WaitingControlPlane, "The control plane runs, but does not answer at %s yet, where it is published. %s", endpoint, wayOut)
+		return waiting(provision.WaitingAddress, "The control plane runs, but does not answer at %s yet, where it is published. %s", endpoint, wayOut)
 	}
 	return failed(fmt.Sprintf("The control plane runs, but does not answer at %s, where it is published. %s", endpoint, wayOut))
 }

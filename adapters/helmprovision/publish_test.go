@@ -123,7 +123,7 @@ func TestAnAddressThatDoesNotLeadThereIsSaidSo(t *testing.T) {
 	w.Host = "elsewhere.example.com"
 	apply(t, p, w)
 	o := until(t, p, w.ID, provision.Failed, func(o provision.Observed) {
-		if o.Stage == provision.WaitingControlPlane {
+		if o.Stage == provision.WaitingAddress {
 			waited = append(waited, o.Waiting)
 		}
 	})

@@ -137,20 +137,6 @@ func (w *Worker) stage(ctx context.Context, t *task, s provision.Stage) error {
 	return err
 }
 
-// goOn takes back what the cluster says of the attempt before.
-func (w *Worker) goOn(ctx context.Context, t *task) error {
-	if t.job.LastError == "" || t.cluster.Record().LastErrorMessage != t.job.LastError {
-		return nil
-	}
-	now := w.deps.Clock.Now()
-	return w.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
-		if err := tx.Jobs().Renew(ctx, t.job.ID, t.job.WorkerID, now.Add(w.deps.Lease)); err != nil {
-			return err
-		}
-		return w.say(ctx, tx, *t, ending{progress: clusters.Pending, at: now})
-	})
-}
-
 func (w *Worker) remove(ctx context.Context, t *task) error {
 	if err := w.stage(ctx, t, provision.Deleting); err != nil {
 		return err
@@ -184,7 +170,7 @@ func (w *Worker) pursue(ctx context.Context, t *task, seen *provision.Observed) 
 		if arrived || err != nil {
 			return err
 		}
-		if err := errors.Join(w.goOn(ctx, t), w.stage(ctx, t, seen.Stage)); err != nil {
+		if err := w.show(ctx, t, *seen); err != nil {
 			return err
 		}
 		if err := w.await(ctx, t.cluster.ID(), *seen); err != nil {

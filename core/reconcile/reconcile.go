@@ -277,6 +277,7 @@ type task struct {
 	gone      bool // an earlier job has finished the cluster off
 	begun     bool // operation and cluster are known
 	arrival   *arrival
+	waiting   waiting
 }
 
 // arrival is a control plane that is as it was wanted.

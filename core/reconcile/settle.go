@@ -220,10 +220,18 @@ func (w *Worker) conclusion(ctx context.Context, t task, e ending) (c store.Conc
 	}, true
 }
 
+// said is what the job has had its cluster tell people.
+func (t task) said() string {
+	if t.begun {
+		return t.operation.ErrorMessage
+	}
+	return t.job.LastError
+}
+
 // say has the cluster tell people why its job was not done with the last attempt
 // while it waits for the next, and no more once the job goes on.
 func (w *Worker) say(ctx context.Context, tx store.Tx, t task, e ending) error {
-	if e.message == "" && t.job.LastError == "" {
+	if e.message == "" && t.said() == "" {
 		return nil
 	}
 	rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), t.job.ClusterID)
@@ -238,7 +246,7 @@ func (w *Worker) say(ctx context.Context, tx store.Tx, t task, e ending) error {
 	if e.message != "" {
 		news = concerns(t.job, c) && c.Hold(e.message, e.at)
 	} else {
-		news = c.GoOn(t.job.LastError, e.at)
+		news = c.GoOn(t.said(), e.at)
 	}
 	if !news {
 		return nil

@@ -144,6 +144,7 @@ const (
 	StartingPlane       Stage = "starting_control_plane"
 	WaitingControlPlane Stage = "waiting_control_plane"
 	ExportingKubeconfig Stage = "exporting_kubeconfig"
+	WaitingAddress      Stage = "waiting_address" // it runs, and does not answer where it is published yet
 	ConfiguringJoin     Stage = "configuring_join"
 	Deleting            Stage = "deleting"
 	Done                Stage = "done"
