@@ -3,12 +3,8 @@ package keys
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"database/sql"
 	"errors"
 	"log/slog"
-	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,8 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // to make a schema
-
+	"github.com/kubebyon/kubebyon/adapters/bunstore/postgrestest"
 	"github.com/kubebyon/kubebyon/adapters/keyseal"
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/core/coretest"
@@ -75,7 +70,7 @@ func stores(t *testing.T, do func(t *testing.T, s store.Store)) {
 			t.Helper()
 			return migrated(t, "sqlite:"+filepath.Join(t.TempDir(), "kubebyon.db"))
 		},
-		"postgres": func(t *testing.T) store.Store { t.Helper(); return migrated(t, freshPostgres(t)) },
+		"postgres": func(t *testing.T) store.Store { t.Helper(); return migrated(t, postgrestest.Schema(t)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -91,36 +86,6 @@ func migrated(t *testing.T, at string) store.Store {
 		t.Fatal(err)
 	}
 	return s
-}
-
-// freshPostgres makes a schema of the test's own and returns its address.
-func freshPostgres(t *testing.T) string {
-	t.Helper()
-	base, err := url.Parse(os.Getenv("KUBEBYON_TEST_DATABASE_URL"))
-	if err != nil || base.Host == "" {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no PostgreSQL: set KUBEBYON_TEST_DATABASE_URL, or run make test")
-		}
-		t.Skip("no PostgreSQL: set KUBEBYON_TEST_DATABASE_URL")
-	}
-	db, err := sql.Open("pgx", base.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "kubebyon_keys_" + strings.ToLower(rand.Text())
-	if _, err := db.ExecContext(t.Context(), "CREATE SCHEMA "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := db.ExecContext(context.Background(), "DROP SCHEMA "+name+" CASCADE"); err != nil {
-			t.Error(err)
-		}
-		_ = db.Close()
-	})
-	q := base.Query()
-	q.Set("search_path", name)
-	base.RawQuery = q.Encode()
-	return base.String()
 }
 
 // TestTheRingIsMadeOnce by processes that start together on an empty database.

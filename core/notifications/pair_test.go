@@ -2,20 +2,14 @@ package notifications_test
 
 import (
 	"context"
-	"crypto/rand"
-	"database/sql"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // to make a schema of our own
-
 	"github.com/kubebyon/kubebyon/adapters/bunstore"
+	"github.com/kubebyon/kubebyon/adapters/bunstore/postgrestest"
 	"github.com/kubebyon/kubebyon/adapters/memstore"
 	"github.com/kubebyon/kubebyon/ports/notify"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -64,31 +58,7 @@ func TestTwoProcessesNeverDeliverTheSameAtOnce(t *testing.T) {
 // postgres is a store with a schema of its own.
 func postgres(t *testing.T) store.Store {
 	t.Helper()
-	base, err := url.Parse(os.Getenv("KUBEBYON_TEST_DATABASE_URL"))
-	if err != nil || base.Host == "" {
-		if os.Getenv("CI") != "" {
-			t.Fatal("no PostgreSQL: set KUBEBYON_TEST_DATABASE_URL, or run make test")
-		}
-		t.Skip("no PostgreSQL: set KUBEBYON_TEST_DATABASE_URL")
-	}
-	db, err := sql.Open("pgx", base.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "kubebyon_test_" + strings.ToLower(rand.Text()[:10])
-	if _, err := db.ExecContext(t.Context(), "CREATE SCHEMA "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := db.ExecContext(context.WithoutCancel(t.Context()), "DROP SCHEMA "+name+" CASCADE"); err != nil {
-			t.Error(err)
-		}
-		_ = db.Close()
-	})
-	q := base.Query()
-	q.Set("search_path", name)
-	base.RawQuery = q.Encode()
-	s, err := bunstore.New(bunstore.Config{URL: base.String(), MaxConns: 8, Log: slog.New(slog.DiscardHandler)})
+	s, err := bunstore.New(bunstore.Config{URL: postgrestest.Schema(t), MaxConns: 8, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
