@@ -2,11 +2,14 @@ package keys
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/kubebyon/kubebyon/adapters/keyseal"
+	"github.com/kubebyon/kubebyon/core/journal"
+	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/turn"
 	"github.com/kubebyon/kubebyon/ports/seal"
@@ -48,7 +51,10 @@ func (k *Keyring) Rotate(ctx context.Context) (out Rotation, err error) {
 		if r, out.Forgotten, err = r.Forget(now.Add(-Kept)); err != nil {
 			return nil, err
 		}
-		return r.Rotate(now)
+		if r, err = r.Rotate(now); err != nil {
+			return nil, err
+		}
+		return r, record(ctx, tx, now, "rotate_data_key", r.Primary(), "A new data key seals from now on.")
 	})
 	if err != nil {
 		return out, err
@@ -62,6 +68,16 @@ func (k *Keyring) Rotate(ctx context.Context) (out Rotation, err error) {
 		return out, fmt.Errorf("the new data key is in use, but not all could be sealed with it; run this again: %w", err)
 	}
 	return out, nil
+}
+
+// record writes into the audit stream that a key was replaced, by its name. Who
+// did so is known to the operating system only.
+func record(ctx context.Context, tx store.Tx, now time.Time, action, key, message string) error {
+	j := journal.Journal{Now: func() time.Time { return now }, Random: func() (b [10]byte) {
+		_, _ = rand.Read(b[:]) // never fails
+		return b
+	}}
+	return j.WriteAs(ctx, tx, actor.Process(), journal.Event{Resource: "encryption_key", Action: action, ResourceID: key, Message: message})
 }
 
 // anew seals with the newest data key what is kept for longer than [Kept], and
@@ -200,6 +216,11 @@ func (k *Keyring) ChangeMaster(ctx context.Context, to Master) (changed bool, er
 		}
 		k.passes("new key written")
 		err = tx.Facts().Set(ctx, ringFact, wrapped)
+		if now, wrong := tx.Now(ctx); err == nil {
+			if err = wrong; err == nil {
+				err = record(ctx, tx, now, "rotate_master_key", to.ID(), "The data keys are wrapped by another master key.")
+			}
+		}
 		k.passes("ring written, not committed")
 		return err
 	})
