@@ -63,3 +63,22 @@ func TestRequestsAreCountedByRoute(t *testing.T) {
 		}
 	}
 }
+
+func TestDeliveriesAreCountedByHowTheyEnd(t *testing.T) {
+	t.Parallel()
+	m := prommetrics.New("v9")
+	for _, result := range []string{"delivered", "delivered", "dead"} {
+		m.Delivery("email")(result)
+	}
+	m.Delivery("slack") // on its way
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	for _, want := range []string{
+		`kubebyon_notification_deliveries_total{channel="email",result="delivered"} 2`, `kubebyon_notification_deliveries_total{channel="email",result="dead"} 1`,
+		`kubebyon_notification_deliveries_in_flight{channel="email"} 0`, `kubebyon_notification_deliveries_in_flight{channel="slack"} 1`,
+	} {
+		if !strings.Contains(w.Body.String(), want+"\n") {
+			t.Errorf("the metrics lack %s:\n%s", want, w.Body)
+		}
+	}
+}

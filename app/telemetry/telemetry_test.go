@@ -34,6 +34,7 @@ import (
 	"github.com/kubebyon/kubebyon/app/outside"
 	"github.com/kubebyon/kubebyon/app/telemetry"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/ports/passwords"
 	"github.com/kubebyon/kubebyon/ports/seal"
 	"github.com/kubebyon/kubebyon/ports/tenant"
@@ -357,6 +358,18 @@ func TestMetricsTellWhatThePlatformDoes(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(regexp.MustCompile(`(?m)^(#|go_|process_|promhttp_|.*_bucket).*\n`).ReplaceAllString(text, ""))
+	}
+}
+
+// TestMetricsCountDeliveries: with traces and without.
+func TestMetricsCountDeliveries(t *testing.T) {
+	t.Parallel()
+	m := telemetry.NewMetrics("v1")
+	telemetry.Observe(m, nil).Delivery.Begun("slack")(notifications.Died)
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	if want := `kubebyon_notification_deliveries_total{channel="slack",result="dead"} 1`; !strings.Contains(w.Body.String(), want) {
+		t.Errorf("the metrics lack %s", want)
 	}
 }
 

@@ -35,7 +35,7 @@ func (s *Service) ClusterChanged(ctx context.Context, tx store.Tx, before, after
 			due = told(now)
 			key = fmt.Sprintf("silent/%d", due.UnixMilli())
 		}
-	case isLive(after) && isDown(before) && clusters.Of(after).Usable():
+	case isLive(after) && isDown(before) && !isDown(after) && after.Status == string(clusters.Ready):
 		if isSilent(before) && now.Before(told(lastSeen(before))) {
 			return nil // nobody has heard of it
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/ports/notify"
+	"github.com/kubebyon/kubebyon/ports/provision"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
 
@@ -113,6 +114,25 @@ func TestWhatFailedIsToldAtOnce(t *testing.T) {
 		pass(3 * time.Second)
 		if got := w.out.received(); len(got) != 2 {
 			t.Errorf("its end: %+v", got)
+		}
+	})
+}
+
+// TestAClusterThatComesUpAfterItsFirstFailureIsTold, once.
+func TestAClusterThatComesUpAfterItsFirstFailureIsTold(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.cluster(func(c *store.Cluster) {
+			c.Status, c.ConnectionStatus, c.KubeconfigAvailableAt, c.LastObservedAt, c.Generation = string(clusters.Provisioning), "kubeconfig_pending", nil, nil, 1
+		})
+		defer w.run("a")()
+		w.change(c.ID, func(c *clusters.Cluster) { c.Fail("The host was full.", now()) })
+		pass(time.Second)
+		w.change(c.ID, func(c *clusters.Cluster) { c.Arrive(1, provision.Observed{}, now()) })
+		w.change(c.ID, reach)
+		pass(time.Second)
+		got := w.out.received()
+		if len(got) != 2 || !strings.Contains(got[0].Text, "host was full") || !strings.Contains(got[1].Subject+got[1].Text, "ready") {
+			t.Errorf("told: %+v", got)
 		}
 	})
 }

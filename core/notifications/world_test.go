@@ -253,13 +253,16 @@ func (w *world) setUp(more ...func(*notifications.Change)) {
 }
 
 // cluster is one of Ada's that works.
-func (w *world) cluster() store.Cluster {
+func (w *world) cluster(change ...func(*store.Cluster)) store.Cluster {
 	w.t.Helper()
 	at := now()
 	c := store.Cluster{
 		ID: id.New[id.ClusterKind](at, w.random()), OwnerUserID: w.ada, Origin: string(clusters.Hosted), Name: "production", VclusterName: "production",
 		Status: string(clusters.Ready), ConnectionStatus: string(clusters.Reachable), KubeconfigAvailableAt: &at, LastObservedAt: &at,
 		CreatedAt: at, UpdatedAt: at,
+	}
+	for _, do := range change {
+		do(&c)
 	}
 	w.tx(func(ctx context.Context, tx store.Tx) error { return tx.Clusters().Insert(ctx, &c) })
 	return c
