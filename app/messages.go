@@ -6,6 +6,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/core/settings"
 	"github.com/kubebyon/kubebyon/ports/notify"
+	"github.com/kubebyon/kubebyon/ports/store"
 )
 
 func (p *platform) newNotifications() (err error) {
@@ -19,8 +20,8 @@ func (p *platform) newNotifications() (err error) {
 
 // mailServer is what letters go out through, as it is set at the
 // moment; one whose settings cannot be read is none.
-func (p *platform) mailServer(ctx context.Context) (notify.SMTP, bool, error) {
-	now, err := p.settings.Current(ctx)
+func (p *platform) mailServer(ctx context.Context, tx store.Tx) (notify.SMTP, bool, error) {
+	now, err := p.set(ctx, tx)
 	if err != nil || now.Check(settings.InSMTP) != nil || !now.SMTP.Enabled {
 		return notify.SMTP{}, false, err
 	}
@@ -28,12 +29,12 @@ func (p *platform) mailServer(ctx context.Context) (notify.SMTP, bool, error) {
 }
 
 // console is where people find the platform; empty while nobody has said.
-func (p *platform) console(ctx context.Context) string {
+func (p *platform) console(ctx context.Context, tx store.Tx) string {
 	if ask := p.config.HTTP.BaseURLs; ask != nil {
 		public, _ := ask(ctx)
 		return public
 	}
-	public, _ := p.baseURLs(ctx)
+	public, _ := p.baseURLsIn(ctx, tx)
 	return public
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/kubebyon/kubebyon/core/settings"
 	"github.com/kubebyon/kubebyon/ports/captcha"
 	"github.com/kubebyon/kubebyon/ports/sso"
+	"github.com/kubebyon/kubebyon/ports/store"
 )
 
 // policy is what the administrators have set about strangers, for package
@@ -131,9 +132,19 @@ func (m *made[T]) of(version int64, from func() (T, error)) (T, error) {
 }
 
 // baseURLs are those that are set, or else those that the server was started with.
-func (p *platform) baseURLs(ctx context.Context) (public, join string) {
+func (p *platform) baseURLs(ctx context.Context) (public, join string) { return p.baseURLsIn(ctx, nil) }
+
+// set is what is set, asked for in a transaction if there is one.
+func (p *platform) set(ctx context.Context, tx store.Tx) (settings.Snapshot, error) {
+	if tx == nil {
+		return p.settings.Current(ctx)
+	}
+	return p.settings.CurrentIn(ctx, tx)
+}
+
+func (p *platform) baseURLsIn(ctx context.Context, tx store.Tx) (public, join string) {
 	public, join = strings.TrimRight(p.config.HTTP.PublicBaseURL, "/"), strings.TrimRight(p.config.HTTP.JoinBaseURL, "/")
-	now, err := p.settings.Current(ctx)
+	now, err := p.set(ctx, tx)
 	if err != nil {
 		return public, join // without a store, nothing is done that they matter for
 	}

@@ -58,10 +58,10 @@ func (w *world) notifications(sealer seal.Sealer) (*notifications.Service, error
 	w.couriers = &couriers{real: channels.New(channels.Config{})}
 	w.messages, err = notifications.New(notifications.Deps{
 		Store: w.store, Seal: sealer, Channels: w.couriers, Composer: words, Now: w.clock.now, Random: w.random.id,
-		SMTP: func(context.Context) (notify.SMTP, bool, error) {
+		SMTP: func(context.Context, store.Tx) (notify.SMTP, bool, error) {
 			return notify.SMTP{Host: "mail.example.com", Port: 25, TLS: notify.TLSNone, From: "noreply@example.com"}, true, nil
 		},
-		BaseURL: func(context.Context) string { return "" },
+		BaseURL: func(context.Context, store.Tx) string { return "" },
 	})
 	return w.messages, err
 }

@@ -64,7 +64,7 @@ func lastSeen(c store.Cluster) time.Time {
 
 // alert writes one message for each target.
 func (s *Service) alert(ctx context.Context, tx store.Tx, c store.Cluster, key string, due time.Time) error {
-	says := notify.ClusterAlert{Cluster: c.Name, Status: statusOf(c), Reason: c.LastErrorMessage, At: c.UpdatedAt, URL: s.console(ctx, "/clusters/"+c.ID.String())}
+	says := notify.ClusterAlert{Cluster: c.Name, Status: statusOf(c), Reason: c.LastErrorMessage, At: c.UpdatedAt, URL: s.console(ctx, tx, "/clusters/"+c.ID.String())}
 	if !isDown(c) {
 		says.Reason = ""
 	}
@@ -115,7 +115,7 @@ func (s *Service) targets(ctx context.Context, tx store.Tx, u id.User) (out []me
 	c := p.config(keys{})
 	if wants.Email && c.uses(Email) {
 		// What has become of a cluster is written down, whatever is wrong with the mail.
-		if _, ok, err := s.deps.SMTP(ctx); err == nil && ok {
+		if _, ok, err := s.deps.SMTP(ctx, tx); err == nil && ok {
 			out = append(out, message{channel: Email, to: who.Email, user: u})
 		}
 	}

@@ -163,7 +163,7 @@ func (s *Service) made(c Config, channel string) (n notify.Notifier, err error) 
 }
 
 func (s *Service) mailer(ctx context.Context) (notify.Notifier, error) {
-	server, ok, err := s.deps.SMTP(ctx)
+	server, ok, err := s.deps.SMTP(ctx, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -101,7 +101,7 @@ func TestMessagesReachRealServers(t *testing.T) {
 		Admit: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Roots: web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs,
 		SlackURL: web.URL + "/slack/", TelegramURL: web.URL,
 	})
-	w.deps.SMTP = func(context.Context) (notify.SMTP, bool, error) {
+	w.deps.SMTP = func(context.Context, store.Tx) (notify.SMTP, bool, error) {
 		return notify.SMTP{Host: "127.0.0.1", Port: port, TLS: notify.TLSNone, From: "noreply@example.com"}, true, nil
 	}
 	w.remake()

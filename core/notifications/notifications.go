@@ -40,10 +40,12 @@ type Deps struct {
 	Random   id.Random
 
 	// SMTP returns the installation's mail server, and false while none is set. It
-	// is also called within transactions, so it must be quick.
-	SMTP func(context.Context) (notify.SMTP, bool, error)
-	// BaseURL is where people find the console; empty while nobody has said.
-	BaseURL func(context.Context) string
+	// asks the store with tx, unless that is nil: it is called outside of a
+	// transaction then.
+	SMTP func(ctx context.Context, tx store.Tx) (notify.SMTP, bool, error)
+	// BaseURL is where people find the console; empty while nobody has said. It asks
+	// the store as SMTP does.
+	BaseURL func(ctx context.Context, tx store.Tx) string
 }
 
 // Service writes messages down, and keeps who wants which where.

@@ -76,38 +76,38 @@ func (s *Service) seal(ctx context.Context, d id.Delivery, m message) ([]byte, e
 
 // Send implements identity.Mail.
 func (s *Service) Send(ctx context.Context, tx store.Tx, l identity.Letter) error {
-	_, ok, err := s.deps.SMTP(ctx)
+	_, ok, err := s.deps.SMTP(ctx, tx)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return identity.NoMail{}.Send(ctx, tx, l)
 	}
-	says, err := s.letter(ctx, l)
+	says, err := s.letter(ctx, tx, l)
 	if err != nil {
 		return err
 	}
 	return s.post(ctx, tx, message{key: "mail/" + l.Key, channel: Email, to: l.To, user: l.UserID, says: says})
 }
 
-func (s *Service) letter(ctx context.Context, l identity.Letter) (notify.Template, error) {
+func (s *Service) letter(ctx context.Context, tx store.Tx, l identity.Letter) (notify.Template, error) {
 	switch l.Template {
 	case "welcome":
-		return notify.Welcome{Name: l.Data["name"], URL: s.console(ctx, "")}, nil
+		return notify.Welcome{Name: l.Data["name"], URL: s.console(ctx, tx, "")}, nil
 	case "verification-code":
 		minutes, err := strconv.Atoi(l.Data["minutes"])
 		return notify.VerificationCode{Code: l.Data["code"], Minutes: minutes}, err
 	case "password-reset":
 		minutes, err := strconv.Atoi(l.Data["minutes"])
-		return notify.PasswordReset{Code: l.Data["code"], Minutes: minutes, URL: s.console(ctx, "/reset-password")}, err
+		return notify.PasswordReset{Code: l.Data["code"], Minutes: minutes, URL: s.console(ctx, tx, "/reset-password")}, err
 	}
 	return nil, fmt.Errorf("write a letter: there is no template %q", l.Template)
 }
 
 // console is the address of a page of the console, and empty while nobody has
 // said where that is.
-func (s *Service) console(ctx context.Context, path string) string {
-	base := strings.TrimRight(s.deps.BaseURL(ctx), "/")
+func (s *Service) console(ctx context.Context, tx store.Tx, path string) string {
+	base := strings.TrimRight(s.deps.BaseURL(ctx, tx), "/")
 	if base == "" {
 		return ""
 	}

@@ -59,7 +59,7 @@ func TestALetterIsWrittenWithWhatItIsAbout(t *testing.T) {
 
 func TestWithoutAMailServerNothingIsWritten(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.deps.SMTP = func(context.Context) (notify.SMTP, bool, error) { return notify.SMTP{}, false, nil }
+		w.deps.SMTP = func(context.Context, store.Tx) (notify.SMTP, bool, error) { return notify.SMTP{}, false, nil }
 		w.remake()
 		err := w.Send(t.Context(), nil, identity.Letter{To: mailbox, Template: "welcome"}) // nil: it would panic
 		if !errors.Is(err, fault.Unavailable) || fault.CodeOf(err) != "mail_not_configured" {

@@ -2,10 +2,12 @@ package settings
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/ports/store"
 )
 
 const (
@@ -61,6 +63,31 @@ func (s *Service) Current(ctx context.Context) (Snapshot, error) {
 			return out, err
 		}
 	}
+}
+
+// CurrentIn is Current for somebody who has a transaction open: what is not fresh
+// is read in that one. To wait for a second connection while one is held would
+// have all wait who do so when there is no other left.
+func (s *Service) CurrentIn(ctx context.Context, tx store.Tx) (Snapshot, error) {
+	if have, fresh, err := s.fresh(); fresh {
+		return have, err
+	}
+	records, err := tx.Settings().All(ctx)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("read the settings: %w", err)
+	}
+	return snapshotOf(ctx, s.deps.Seal, records)
+}
+
+func (s *Service) fresh() (have Snapshot, is bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.deps.Now()
+	if !s.isFresh(now) {
+		return Snapshot{}, false, nil
+	}
+	have, err = s.latest(now)
+	return have, true, err
 }
 
 // waitedFor returns what a read has brought unless it began before writes that
