@@ -132,7 +132,9 @@ func newWorld(t *testing.T, over ...store.Store) *world {
 	}
 	w.deps = notifications.Deps{
 		Store: w.store, Seal: keyseal.New([32]byte{1}), Channels: w.out, Composer: words, Now: now, Random: w.random,
-		SMTP:    func(context.Context, store.Tx) (notify.SMTP, bool, error) { return notify.SMTP{Host: "mail"}, true, nil },
+		SMTP: func(context.Context, store.Tx) (notify.SMTP, bool, error) {
+			return notify.SMTP{Host: "mail"}, true, nil
+		},
 		BaseURL: func(context.Context, store.Tx) string { return "https://console.example.com/" },
 	}
 	if len(over) > 0 {
