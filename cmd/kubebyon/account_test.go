@@ -51,8 +51,8 @@ func (r *accountRun) awaitServers() {
 func (r *accountRun) open(admin *person) {
 	stranger := r.someone()
 	for range r.servers {
-		stranger.refused("POST", "/api/auth/register/send-code", object{"email": adaEmail}, http.StatusForbidden, "registration_closed")
-		stranger.refused("POST", "/api/auth/reset-password/send-code", object{"email": adaEmail}, http.StatusServiceUnavailable, "mail_not_configured")
+		stranger.refused("/api/auth/register/send-code", object{"email": adaEmail}, http.StatusForbidden, "registration_closed")
+		stranger.refused("/api/auth/reset-password/send-code", object{"email": adaEmail}, http.StatusServiceUnavailable, "mail_not_configured")
 	}
 	if at := stranger.visitProvider(); at != "/login?error=sso_provider_unknown" {
 		r.t.Errorf("a provider that there is not sends people to %s", at)
@@ -83,10 +83,10 @@ func (r *accountRun) register() (ada *person, id string) {
 	with := func(code string) object {
 		return object{"email": adaEmail, "password": r.first, "name": "Ada", "email_verification_code": code, "captcha_token": r.captcha()}
 	}
-	ada.refused("POST", "/api/auth/register", with(r.wrong(code)), http.StatusBadRequest, "verification_code_invalid")
+	ada.refused("/api/auth/register", with(r.wrong(code)), http.StatusBadRequest, "verification_code_invalid")
 	out := ada.must("POST", "/api/auth/register", with(code), http.StatusCreated)
 	ada.keepSession()
-	ada.refused("POST", "/api/auth/register", with(code), http.StatusBadRequest, "verification_code_invalid")
+	ada.refused("/api/auth/register", with(code), http.StatusBadRequest, "verification_code_invalid")
 	if l := r.mail.await(r.t, adaEmail, "Welcome to KubeBYON"); !strings.Contains(l.text, "Ada") || !strings.Contains(l.text, r.servers[0].url) {
 		r.t.Errorf("the welcome is:\n%s", l.text)
 	}
@@ -100,7 +100,7 @@ func (r *accountRun) register() (ada *person, id string) {
 // wrong is a code that is not code.
 func (r *accountRun) wrong(code string) string {
 	wrong := string('0'+(code[0]-'0'+1)%10) + code[1:]
-	r.ledger.keepCode(mailedWord, wrong)
+	r.ledger.keepCode(wrong)
 	return wrong
 }
 
@@ -148,7 +148,7 @@ func (r *accountRun) reset(before []*person, robot *person) {
 	with := func(code string) object {
 		return object{"email": adaEmail, "email_verification_code": code, "new_password": r.second}
 	}
-	forgetful.refused("POST", "/api/auth/reset-password", with(r.wrong(l.code(r.t))), http.StatusBadRequest, "verification_code_invalid")
+	forgetful.refused("/api/auth/reset-password", with(r.wrong(l.code(r.t))), http.StatusBadRequest, "verification_code_invalid")
 	for _, p := range before {
 		p.is(http.StatusOK)
 	}
@@ -158,7 +158,7 @@ func (r *accountRun) reset(before []*person, robot *person) {
 	}
 	robot.is(http.StatusOK)
 	for range r.servers {
-		forgetful.refused("POST", "/api/auth/login", object{"email": adaEmail, "password": r.first}, http.StatusUnauthorized, "invalid_credentials")
+		forgetful.refused("/api/auth/login", object{"email": adaEmail, "password": r.first}, http.StatusUnauthorized, "invalid_credentials")
 	}
 }
 
@@ -174,7 +174,7 @@ func (r *accountRun) ban(admin *person, id string, robot *person) {
 	}
 	outside := r.someone()
 	for range r.servers {
-		outside.refused("POST", "/api/auth/login", object{"email": adaEmail, "password": r.second}, http.StatusForbidden, "account_banned")
+		outside.refused("/api/auth/login", object{"email": adaEmail, "password": r.second}, http.StatusForbidden, "account_banned")
 		if at := outside.visitProvider(); at != "/login?error=account_banned" {
 			r.t.Errorf("the provider's word leads somebody who is banned to %s", at)
 		}

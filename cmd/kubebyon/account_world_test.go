@@ -200,11 +200,11 @@ func (p *person) must(method, path string, body any, status int) object {
 	return p.client.must(method, path, body, status)
 }
 
-// refused is must for what fails with a code.
-func (p *person) refused(method, path string, body any, status int, code string) {
+// refused is must for a POST that fails with a code.
+func (p *person) refused(path string, body any, status int, code string) {
 	p.t.Helper()
-	if out := p.must(method, path, body, status); out["code"] != code {
-		p.t.Fatalf("%s %s: the code is %v, want %s", method, path, out["code"], code)
+	if out := p.must(http.MethodPost, path, body, status); out["code"] != code {
+		p.t.Fatalf("POST %s: the code is %v, want %s", path, out["code"], code)
 	}
 }
 

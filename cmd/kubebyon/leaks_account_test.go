@@ -22,7 +22,7 @@ func (r *accountRun) code(to, subject string) string {
 
 func (r *accountRun) keepLetter(l letter) {
 	r.t.Helper()
-	r.ledger.keepCode(mailedWord, l.code(r.t))
+	r.ledger.keepCode(l.code(r.t))
 	r.ledger.record("letter", l.subject, []byte(l.text))
 }
 

@@ -74,13 +74,13 @@ func (l *ledger) keepCredential(kind secretKind, text string) {
 	l.keepBytes(credentialHash, sum[:])
 }
 
-// keepCode remembers a secret of six digits. As a number of its own it is met by
+// keepCode remembers the six digits of a letter. As a number of its own it is met by
 // chance too, but no two of them are in one kind of place.
-func (l *ledger) keepCode(kind secretKind, code string) {
-	l.keep(kind, code) // as it may have been written otherwise
+func (l *ledger) keepCode(code string) {
+	l.keep(mailedWord, code) // as it may have been written otherwise
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.codes[code] = kind
+	l.codes[code] = mailedWord
 }
 
 func (l *ledger) keepBytes(kind secretKind, value []byte) {
@@ -457,8 +457,8 @@ func TestTheSearchForLeaksFindsCodes(t *testing.T) {
 		"code=123456, code=123456": false, "code=123456, code=111111": false, "0.123456 0.654321": false, "1234567 6543210": false, "a123456 b654321": false, "": false,
 	} {
 		l := newLedger()
-		l.keepCode(mailedWord, "123456")
-		l.keepCode(mailedWord, "654321")
+		l.keepCode("123456")
+		l.keepCode("654321")
 		s := l.search()
 		for half := range strings.SplitSeq(text, ",") {
 			l.look(s, evidence{place: "log", text: []byte(half)})
@@ -468,7 +468,7 @@ func TestTheSearchForLeaksFindsCodes(t *testing.T) {
 		}
 	}
 	l := newLedger()
-	l.keepCode(mailedWord, "123456")
+	l.keepCode("123456")
 	if !l.look(l.search(), evidence{place: "log", text: []byte("in hex: 313233343536")}) {
 		t.Error("a code in hex is not found")
 	}
