@@ -135,6 +135,16 @@ func (l *link) dial(ctx context.Context) (*amqp.Connection, net.Conn, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	conn, err := l.greet(ctx, socket)
+	if err != nil {
+		_ = socket.Close()
+		return nil, nil, err
+	}
+	return conn, socket, nil
+}
+
+// greet signs in over a new socket, and opens the virtual host.
+func (l *link) greet(ctx context.Context, socket net.Conn) (*amqp.Connection, error) {
 	defer context.AfterFunc(ctx, func() { _ = socket.Close() })()
 	uri := l.bus.uri
 	began := time.Now()
@@ -147,10 +157,14 @@ func (l *link) dial(ctx context.Context) (*amqp.Connection, net.Conn, error) {
 		Properties: amqp.Table{"product": "KubeBYON", "connection_name": l.bus.config.Name + " " + l.name},
 	})
 	if err != nil {
-		_ = socket.Close()
-		return nil, nil, l.whyNot(ctx, err, time.Since(began))
+		return nil, l.whyNot(ctx, err, time.Since(began))
 	}
-	return conn, socket, nil
+	// Open ends by clearing the deadlines, and so also the one that its own
+	// goroutine may already have set for the next heartbeat. Without this one a
+	// broker that falls silent before it has said anything more is waited for,
+	// for ever. It fails only for a socket that is closed, which hold notices.
+	_ = socket.SetReadDeadline(time.Now().Add(conn.Config.Heartbeat * 3 / 2))
+	return conn, nil
 }
 
 // whyNot corrects amqp091-go, which takes every end of a handshake for a refusal.
