@@ -166,7 +166,7 @@ func TestAFullBrokerIsSaid(t *testing.T) {
 	var got inbox
 	w.subscribe(t, 1, func(_ context.Context, m bus.Message) error { got.add(m); return nil })
 	w.insist(t, msg("0"))
-	own.control(t, "eval", `rabbit_auth_backend_internal:add_user(<<"weak">>, <<"hunter2">>, <<"test">>), `+permissions("^$")+`, rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []}), application:set_env(rabbit, max_message_size, 100000).`)
+	own.control(t, "eval", `catch rabbit_auth_backend_internal:delete_user(<<"weak">>, <<"test">>), rabbit_auth_backend_internal:add_user(<<"weak">>, <<"hunter2">>, <<"test">>), `+permissions("^$")+`, rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []}), application:set_env(rabbit, max_message_size, 100000).`)
 	weak := weakWorld(t, own, &got)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
