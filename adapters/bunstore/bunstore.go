@@ -382,6 +382,7 @@ func (t tx) Preferences() store.AllPreferences  { return preferences{t.u} }
 func (t tx) Settings() store.Settings           { return settings{t.u} }
 func (t tx) Deliveries() store.Deliveries       { return deliveries{t.u} }
 func (t tx) Clusters() store.Clusters           { return clusters{t.u} }
+func (t tx) Fleet() store.Fleet                 { return fleet{t.u} }
 func (t tx) Operations() store.Operations       { return operations{t.u} }
 func (t tx) Jobs() store.Jobs                   { return jobs{t.u} }
 func (t tx) Tokens() store.Tokens               { return tokens{t.u} }

@@ -209,7 +209,7 @@ func (p *schemaPool) giveBack(name string) {
 	defer p.mu.Unlock()
 	p.admin(func(s *Store) error {
 		_, err := s.writer.Exec(`DO $$ DECLARE t text; BEGIN
-			FOR t IN SELECT unnest(ARRAY['audit_events', 'node_events', 'nodes', 'tokens', 'jobs', 'operations', 'clusters',
+			FOR t IN SELECT unnest(ARRAY['fleet', 'fleet_contents', 'audit_events', 'node_events', 'nodes', 'tokens', 'jobs', 'operations', 'clusters',
 				'api_keys', 'sessions', 'codes', 'sso_identities', 'sign_ins', 'avatars', 'preferences', 'deliveries', 'delivery_kinds', 'settings', 'users', 'outbox', 'replies', 'leases', 'facts', 'audit_kinds', 'node_totals', 'control_plane_samples'])
 			LOOP EXECUTE format('DELETE FROM %I.%I', '` + name + `', t); END LOOP; END $$`)
 		return err

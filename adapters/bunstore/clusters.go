@@ -2,6 +2,7 @@ package bunstore
 
 import (
 	"context"
+	"errors"
 
 	"github.com/uptrace/bun"
 
@@ -167,8 +168,8 @@ func (s clusters) List(ctx context.Context, scope store.Scope, f store.ClusterFi
 	}, func(*bun.SelectQuery) {})
 }
 
-func (s clusters) CountByStatus(ctx context.Context, scope store.Scope) (map[string]int, error) {
-	if err := s.reads(); err != nil {
+func (s clusters) CountByStatus(ctx context.Context, scope store.Scope, origin string) (map[string]int, error) {
+	if err := errors.Join(s.reads(), plain(origin)); err != nil {
 		return nil, err
 	}
 	var rows []struct {
@@ -177,6 +178,9 @@ func (s clusters) CountByStatus(ctx context.Context, scope store.Scope) (map[str
 	}
 	q := s.db.NewSelect().TableExpr("clusters AS c").ColumnExpr("c.status, count(*) AS n").GroupExpr("c.status")
 	within(q, scope)
+	if origin != "" {
+		q.Where("c.origin = ?", origin)
+	}
 	if err := q.Scan(ctx, &rows); err != nil {
 		return nil, err
 	}
@@ -195,6 +199,7 @@ func (s clusters) Connectable(ctx context.Context, after id.Cluster, limit int) 
 	err := s.db.NewSelect().TableExpr("clusters AS c").ColumnExpr("c.id").
 		Where("c.deleted_at IS NULL").Where("c.kubeconfig_available_at IS NOT NULL").
 		Where("c.status <> ?", statusDeleting).Where("c.id > ?", after.String()).
+		Where("NOT EXISTS (SELECT 1 FROM fleet AS f WHERE f.cluster_id = c.id AND f.disabled)").
 		OrderExpr("c.id").Limit(int64(limit)).Scan(ctx, &rows)
 	if err != nil {
 		return nil, err

@@ -304,7 +304,7 @@ func useUpgraded(t *testing.T, s *Store, known keptRecords) {
 		found("node events", len(e.Items), 1, err)
 		a, err := tx.Audit().List(ctx, store.AuditFilter{Action: "create", ResourceType: "cluster"}, page.Query{})
 		found("audit events", len(a.Items), 2, err)
-		counts, err := tx.Clusters().CountByStatus(ctx, all)
+		counts, err := tx.Clusters().CountByStatus(ctx, all, "")
 		found("ready clusters", counts["ready"], 2, err)
 		return nil
 	})

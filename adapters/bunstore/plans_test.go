@@ -29,6 +29,7 @@ const mayRead = 4000
 // mayScan says which statements may look at more, and why.
 var mayScan = []struct{ shape, why string }{ //nolint:gochecknoglobals // a constant
 	{`^SELECT c.status, count\(\*\)`, "an overview counts a scope's clusters: an index alone is read"},
+	{`^SELECT count\(\*\) AS n FROM "clusters"`, "pages of the fleet are counted: one row for each cluster of a scope"},
 	{`^SELECT \? AS part`, "metrics count the live clusters, every few seconds at most and in one question"},
 	{`^WITH old AS MATERIALIZED \(SELECT name FROM leases WHERE held_until < \?`, "housekeeping looks through the leases, which are few: one for a cluster or a turn"},
 	{`^SELECT t.status, CAST\(sum\(t.nodes\)`, "an overview adds up a row or two for each cluster of a scope"},
@@ -39,6 +40,9 @@ var mayScanFile = []struct{ shape, why string }{ //nolint:gochecknoglobals // a 
 	{`^SELECT .* FROM jobs AS j WHERE \(j\.status`, "the jobs that are not done, of which there are few, have an index"},
 	{`^SELECT at / \(\? \* \?\) \* \(\? \* \?\) AS step`, "a history groups what one index finds of one cluster: no index knows how long its steps are"},
 	{`^SELECT at FROM`, "the next delivery is the first of an index, but for those that are being worked on"},
+	{`WHERE \(c.deleted_at IS \?\).* ORDER BY c.number LIMIT`, "the fleet is read along an index of its numbers, as far as the page"},
+	{`WHERE f.is_default\)`, "the index of the default has one row"},
+	{`^UPDATE fleet SET is_default = \?`, "as above"},
 	{`^INSERT INTO "users"`, "SQLite would look for clusters without an owner, had their check been put off"},
 	{`instr\(.*\.search_text, \?\) > 0 AND \(\w\.id < \?\)`, "a search for one or two characters, which SQLite has no index for"},
 }
@@ -255,7 +259,7 @@ func explainFile(t *testing.T, s *Store, query string) (steps []string) {
 	return steps
 }
 
-var ofLarge = regexp.MustCompile(`^SCAN (c|n|e|a|o|j|t|s|u|m|r|l|h|p|control_plane_samples|clusters|nodes|node_events|audit_events|operations|jobs|tokens|sessions|users|api_keys|outbox|replies|leases|node_totals|search_texts|d|w|i|g|b|codes|sso_identities|sign_ins|avatars|preferences|z|deliveries)\b`)
+var ofLarge = regexp.MustCompile(`^SCAN (c|n|e|a|o|j|t|s|u|m|r|l|h|p|control_plane_samples|clusters|nodes|node_events|audit_events|operations|jobs|tokens|sessions|users|api_keys|outbox|replies|leases|node_totals|search_texts|d|w|i|g|b|codes|sso_identities|sign_ins|avatars|preferences|z|deliveries|f|fleet|fc|fleet_contents)\b`)
 
 // walkable are the lists of everything: they follow an index for one page. No
 // other condition is in them that rows could fail to meet, except that deleted
@@ -322,6 +326,7 @@ func walk(t *testing.T, s *Store, g grown) []string {
 	w.profiles()
 	w.deliveries()
 	w.clusters()
+	w.fleet()
 	w.work()
 	w.tokens()
 	w.nodes()
@@ -486,13 +491,46 @@ func (w walker) deliveries() {
 	}
 }
 
+func (w walker) fleet() {
+	for _, scope := range w.scopes() {
+		w.try("members", func(ctx context.Context, tx store.Tx) error {
+			_, _ = tx.Fleet().Get(ctx, scope, w.cluster(7))
+			_, _ = tx.Fleet().ByNumber(ctx, scope, 8)
+			_, _ = tx.Fleet().ByName(ctx, scope, "c7")
+			_, _ = tx.Fleet().Default(ctx, scope)
+			_, err := tx.Clusters().CountByStatus(ctx, scope, "hosted")
+			return err
+		})
+		for _, text := range searched {
+			for _, offset := range []int{0, 20, 700} {
+				w.try("fleet", func(ctx context.Context, tx store.Tx) error {
+					_, _, err := tx.Fleet().List(ctx, scope, store.FleetFilter{Search: text}, offset, 20)
+					_, _, err2 := tx.Fleet().List(ctx, scope, store.FleetFilter{Search: text, After: w.cluster(offset)}, 0, 20)
+					return errors.Join(err, err2)
+				})
+			}
+		}
+	}
+	w.try("entries", func(ctx context.Context, tx store.Tx) error {
+		_, err := tx.Fleet().Sealed(ctx, w.cluster(7))
+		_, err2 := tx.Fleet().AllSealed(ctx, w.cluster(7), 20)
+		now := soon
+		e := store.FleetEntry{ClusterID: w.cluster(w.size.clusters - 1)}
+		err3 := tx.Fleet().Put(ctx, &e)
+		err4 := tx.Fleet().Put(ctx, &e)
+		e.Sealed = []byte("sealed")
+		err4 = errors.Join(err4, tx.Fleet().Put(ctx, &e))
+		return errors.Join(err, err2, err3, err4, tx.Fleet().NoDefault(ctx, now), tx.Fleet().Count(ctx, e.ClusterID, store.Contents{CountedAt: &now}), tx.Fleet().Remove(ctx, e.ClusterID))
+	})
+}
+
 // texts are searched for: all rows have them, few, old ones only, none; short and long.
 var searched = []string{"", "worker", "cluster 7", "needle", "c1", "10.1.7.", "zzz", "zz", "!", "%_\\", "worker-1 no such node at all", "éü"}
 
 func (w walker) clusters() {
 	for _, scope := range w.scopes() {
 		w.try("clusters", func(ctx context.Context, tx store.Tx) error {
-			_, err := tx.Clusters().CountByStatus(ctx, scope)
+			_, err := tx.Clusters().CountByStatus(ctx, scope, "")
 			_, err2 := tx.Nodes().Totals(ctx, scope)
 			_, _ = tx.Clusters().Get(ctx, scope, w.cluster(7))
 			_, _ = tx.Clusters().GetForUpdate(ctx, scope, w.cluster(7))

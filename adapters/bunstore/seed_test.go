@@ -87,7 +87,7 @@ func (f filling) upkeep() []string {
 var large = []string{ //nolint:gochecknoglobals // a constant
 	"clusters", "nodes", "node_events", "audit_events", "operations", "jobs", "tokens", "sessions", "users", "api_keys",
 	"outbox", "replies", "leases", "node_totals", "control_plane_samples",
-	"codes", "sso_identities", "sign_ins", "avatars", "preferences", "deliveries",
+	"codes", "sso_identities", "sign_ins", "avatars", "preferences", "deliveries", "fleet", "fleet_contents",
 }
 
 // rows inserts n rows into a table; values are of i, which counts from 0.
@@ -190,6 +190,11 @@ func (f filling) statements() []string {
 			"deleted_at": "CASE WHEN " + deleted("i") + " THEN NOW END", "version": "1",
 			"search_text": "'cluster ' || i || " + separator + " || 'c' || i || " + separator + " || " + f.id("cl", "i"),
 		}, "true"),
+		f.rows("fleet", f.clusters-1, map[string]string{
+			"cluster_id": f.id("cl", "i"), "description": text("staging"), "prometheus_url": text(""), "disabled": "i % 50 = 4", "is_default": "i = 1",
+			"credential": text("kubeconfig"), "sealed": "CAST('s' AS BYTES)", "updated_at": "NOW", "version": "1",
+		}, "true"),
+		f.rows("fleet_contents", f.clusters-1, map[string]string{"cluster_id": f.id("cl", "i"), "namespaces": "4", "pods": "i", "counted_at": "NOW"}, "true"),
 		f.rows("nodes", f.nodes, map[string]string{
 			"id": f.id("node", "i"), "cluster_id": f.id("cl", cluster), "owner_user_id": f.ownerOf(cluster), "name": nodeName, "uid": text(""),
 			"status": fmt.Sprintf("CASE WHEN i %% %d = 10 THEN 'unknown' ELSE 'ready' END", max(f.size.nodes/50, 1)), "unschedulable": "false", "internal_ip": "'10.1.' || i % 250 || '.' || i % 199",

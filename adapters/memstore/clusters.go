@@ -122,13 +122,16 @@ func contains(part string, texts ...string) bool {
 	return false
 }
 
-func (s clusters) CountByStatus(ctx context.Context, scope store.Scope) (map[string]int, error) {
+func (s clusters) CountByStatus(ctx context.Context, scope store.Scope, origin string) (map[string]int, error) {
 	if err := s.u.reads(ctx); err != nil {
+		return nil, err
+	}
+	if err := plain(origin); err != nil {
 		return nil, err
 	}
 	out := map[string]int{}
 	for _, c := range s.u.clusters.rows {
-		if s.u.sees(scope, c.ID) {
+		if s.u.sees(scope, c.ID) && (origin == "" || c.Origin == origin) {
 			out[c.Status]++
 		}
 	}
@@ -140,7 +143,7 @@ func (s clusters) Connectable(ctx context.Context, after id.Cluster, limit int) 
 		return nil, err
 	}
 	rows := s.u.clusters.sorted(clusterID, func(c store.Cluster) bool {
-		return c.DeletedAt == nil && c.KubeconfigAvailableAt != nil && c.Status != deleting && c.ID.String() > after.String()
+		return c.DeletedAt == nil && c.KubeconfigAvailableAt != nil && c.Status != deleting && !s.u.fleet.rows[c.ID].Disabled && c.ID.String() > after.String()
 	})
 	var out []id.Cluster
 	for _, c := range rows[:max(0, min(limit, len(rows)))] {

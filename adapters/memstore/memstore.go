@@ -44,6 +44,8 @@ type state struct {
 	settings    table[string, store.Setting]
 	deliveries  table[id.Delivery, store.Delivery]
 	clusters    table[id.Cluster, store.Cluster]
+	fleet       table[id.Cluster, store.FleetEntry]
+	contents    table[id.Cluster, store.Contents]
 	operations  table[id.Operation, store.Operation]
 	jobs        table[id.Job, store.Job]
 	tokens      table[id.Token, store.Token]
@@ -136,6 +138,7 @@ func (t tx) Preferences() store.AllPreferences  { return preferences{t.u} }
 func (t tx) Settings() store.Settings           { return settings{t.u} }
 func (t tx) Deliveries() store.Deliveries       { return deliveries{t.u} }
 func (t tx) Clusters() store.Clusters           { return clusters{t.u} }
+func (t tx) Fleet() store.Fleet                 { return fleet{t.u} }
 func (t tx) Operations() store.Operations       { return operations{t.u} }
 func (t tx) Jobs() store.Jobs                   { return jobs{t.u} }
 func (t tx) Tokens() store.Tokens               { return tokens{t.u} }

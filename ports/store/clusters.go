@@ -72,10 +72,11 @@ type Clusters interface {
 	Update(ctx context.Context, c *Cluster) error
 	// List leaves deleted clusters out.
 	List(ctx context.Context, s Scope, f ClusterFilter, q page.Query) (page.Of[Cluster], error)
-	// CountByStatus counts clusters that are not deleted.
-	CountByStatus(ctx context.Context, s Scope) (map[string]int, error)
+	// CountByStatus counts clusters that are not deleted, all or those of an origin.
+	CountByStatus(ctx context.Context, s Scope, origin string) (map[string]int, error)
 	// Connectable lists the ids of live clusters whose kubeconfig has been
-	// available and that are not being deleted: those that are watched.
+	// available and that are neither being deleted nor disabled in the fleet: those
+	// that are watched.
 	// Ascending ids after the given one, at most limit.
 	Connectable(ctx context.Context, after id.Cluster, limit int) ([]id.Cluster, error)
 	// Names returns the names of the given clusters, deleted ones included.

@@ -45,6 +45,7 @@ type Tx interface {
 	Settings() Settings
 	Deliveries() Deliveries
 	Clusters() Clusters
+	Fleet() Fleet
 	Operations() Operations
 	Jobs() Jobs
 	Tokens() Tokens

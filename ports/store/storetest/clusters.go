@@ -134,7 +134,7 @@ var clusters = checks{
 				w.missing(err, "cluster")
 				_, err = tx.Clusters().GetForUpdate(ctx, s, c.ID)
 				w.missing(err, "cluster")
-				n, err := tx.Clusters().CountByStatus(ctx, s)
+				n, err := tx.Clusters().CountByStatus(ctx, s, "")
 				is(w, "counted", len(n), 0)
 				return err
 			})
@@ -172,7 +172,7 @@ var clusters = checks{
 					_, err = tx.Clusters().GetForUpdate(ctx, view.scope, c.ID)
 					w.missing(err, "cluster")
 				}
-				counts, err := tx.Clusters().CountByStatus(ctx, view.scope)
+				counts, err := tx.Clusters().CountByStatus(ctx, view.scope, "")
 				is(w, view.name+" counts", counts["ready"], len(view.sees))
 				return err
 			})
@@ -235,7 +235,7 @@ var clusters = checks{
 		w.lists("READY", store.OwnedBy(u.ID), store.ClusterFilter{Status: "READY"})
 		w.lists("ready a", store.OwnedBy(u.ID), store.ClusterFilter{Status: "ready", Search: a.ID.String()}, a)
 		w.read(func(ctx context.Context, tx store.Tx) error {
-			counts, err := tx.Clusters().CountByStatus(ctx, store.OwnedBy(u.ID))
+			counts, err := tx.Clusters().CountByStatus(ctx, store.OwnedBy(u.ID), "")
 			is(w, "counts", fmt.Sprint(counts), fmt.Sprint(map[string]int{"ready": 2, "error": 1}))
 			return err
 		})
@@ -501,6 +501,18 @@ func questions(w *world) map[string]func(ctx context.Context, tx store.Tx, text 
 		},
 		"Clusters.List before": func(ctx context.Context, tx store.Tx, s string) error {
 			_, err := tx.Clusters().List(ctx, all, store.ClusterFilter{}, page.Query{Before: s})
+			return err
+		},
+		"Clusters.CountByStatus": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Clusters().CountByStatus(ctx, all, s)
+			return err
+		},
+		"Fleet.ByName": func(ctx context.Context, tx store.Tx, s string) error {
+			_, err := tx.Fleet().ByName(ctx, all, s)
+			return err
+		},
+		"Fleet.List": func(ctx context.Context, tx store.Tx, s string) error {
+			_, _, err := tx.Fleet().List(ctx, all, store.FleetFilter{Search: s}, 0, 10)
 			return err
 		},
 		"Jobs.List": func(ctx context.Context, tx store.Tx, s string) error {

@@ -42,6 +42,7 @@ func records() checks {
 	add(all, settingSubject())
 	add(all, deliverySubject())
 	add(all, clusterSubject())
+	add(all, fleetSubject())
 	add(all, operationSubject())
 	add(all, jobSubject())
 	add(all, tokenSubject())

@@ -33,7 +33,7 @@ func Run(t *testing.T, h Harness) {
 	}
 	for _, group := range []checks{
 		transactions, records(), users, removal, sessions, apiKeys, codes, identities, signIns, avatars, preferences,
-		settings, deliveries, clusters, operations, jobs, claims,
+		settings, deliveries, clusters, fleet, operations, jobs, claims,
 		tokens, nodes, nodeEvents, audit, outbox, replies, leases, facts, controlPlaneSamples, backlog,
 	} {
 		for name, check := range group {

@@ -274,6 +274,7 @@ type things struct {
 	setting     store.Setting
 	delivery    store.Delivery
 	cluster     store.Cluster
+	entry       store.FleetEntry
 	operation   store.Operation
 	job         store.Job
 	token       store.Token
@@ -307,6 +308,7 @@ func newThings(w *world) things {
 	t.setting, t.delivery, t.newDelivery = w.setting("smtp"), w.delivery(), w.newDelivery()
 	t.newAvatar, t.newPreferences = w.newAvatar(t.user), w.newPreferences(t.user)
 	t.session, t.apiKey, t.cluster = w.session(t.user), w.apiKey(t.user), w.cluster(t.user)
+	t.entry = w.entry(t.cluster)
 	t.operation, t.job, t.token, t.node = w.operation(t.cluster), w.job(t.cluster), w.token(t.cluster), w.node(t.cluster)
 	t.reply, t.message, t.event, t.audit = w.newReply(), w.newMessage(), w.newNodeEvent(t.cluster), w.newAuditEvent()
 	t.newUser, t.newSession, t.newAPIKey, t.newCluster = w.newUser(), w.newSession(t.user), w.newAPIKey(t.user), w.newCluster(t.user)
@@ -422,6 +424,17 @@ func (t things) writes() calls {
 			c.Name = "x"
 			return tx.Clusters().Update(ctx, &c)
 		},
+
+		"Fleet.Put": func(ctx context.Context, tx store.Tx) error {
+			e := t.entry
+			e.Description = "x"
+			return tx.Fleet().Put(ctx, &e)
+		},
+		"Fleet.NoDefault": func(ctx context.Context, tx store.Tx) error { return tx.Fleet().NoDefault(ctx, late) },
+		"Fleet.Count": func(ctx context.Context, tx store.Tx) error {
+			return tx.Fleet().Count(ctx, t.cluster.ID, store.Contents{Pods: 1, CountedAt: &late})
+		},
+		"Fleet.Remove": func(ctx context.Context, tx store.Tx) error { return tx.Fleet().Remove(ctx, t.cluster.ID) },
 
 		"Operations.Insert": func(ctx context.Context, tx store.Tx) error { return tx.Operations().Insert(ctx, t.newOperation) },
 		"Operations.Update": func(ctx context.Context, tx store.Tx) error {
@@ -594,7 +607,7 @@ func (t things) reads() calls {
 			return err
 		},
 		"Clusters.CountByStatus": func(ctx context.Context, tx store.Tx) error {
-			_, err := tx.Clusters().CountByStatus(ctx, all)
+			_, err := tx.Clusters().CountByStatus(ctx, all, "")
 			return err
 		},
 		"Clusters.Connectable": func(ctx context.Context, tx store.Tx) error {
@@ -655,6 +668,22 @@ func (t things) reads() calls {
 			_, err := tx.Nodes().List(ctx, all, store.NodeFilter{}, q)
 			return err
 		},
+		"Fleet.Get": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Fleet().Get(ctx, all, t.cluster.ID)
+			return err
+		},
+		"Fleet.List": func(ctx context.Context, tx store.Tx) error {
+			_, _, err := tx.Fleet().List(ctx, all, store.FleetFilter{}, 0, 10)
+			return err
+		},
+		"Fleet.Sealed": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Fleet().Sealed(ctx, t.cluster.ID)
+			return err
+		},
+		"Fleet.AllSealed": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Fleet().AllSealed(ctx, id.Cluster{}, 10)
+			return err
+		},
 		"Nodes.Totals": func(ctx context.Context, tx store.Tx) error { _, err := tx.Nodes().Totals(ctx, all); return err },
 		"NodeEvents.List": func(ctx context.Context, tx store.Tx) error {
 			_, err := tx.NodeEvents().List(ctx, all, store.NodeEventFilter{}, q)
@@ -682,6 +711,10 @@ func (t things) unchanged(w *world) {
 	w.Helper()
 	same(w, getUser(w, t.user.ID), t.user)
 	same(w, w.getCluster(t.cluster), t.cluster)
+	m := w.member(t.cluster.ID)
+	m.Entry.Sealed = t.entry.Sealed
+	same(w, m.Entry, t.entry)
+	same(w, m.Contents, store.Contents{})
 	same(w, w.getJob(t.job.ID), t.job)
 	same(w, w.getToken(t.token.ID), t.token)
 	w.tx(func(ctx context.Context, tx store.Tx) error {
