@@ -15,6 +15,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/fleet"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
@@ -46,6 +47,7 @@ type App struct {
 	// asks: see package actor.
 	Identity      *identity.Service
 	Clusters      *clusters.Service
+	Fleet         *fleet.Service
 	Tokens        *tokens.Service
 	Nodes         *nodes.Service
 	Overview      *overview.Service
@@ -69,6 +71,7 @@ type backends struct {
 	Provisioner provision.Provisioner
 	Catalog     provision.Catalog
 	Tenants     tenant.Connector
+	Guests      tenant.Guests
 	Bus         bus.Bus
 	SSO         sso.Connector
 	Captcha     captcha.Connector
@@ -96,7 +99,7 @@ func New(c Config, options ...fx.Option) (*App, error) {
 		fx.Provide(newPlatform),
 		fx.Invoke(func(lc fx.Lifecycle, p *platform) {
 			a.Handler, a.Identity, a.Clusters, a.Tokens, a.Nodes, a.Overview, a.Metering = p.handler, p.identity, p.clusters, p.tokens, p.nodes, p.overview, p.metering
-			a.Settings, a.Notifications = p.settings, p.notifications
+			a.Fleet, a.Settings, a.Notifications = p.fleet, p.settings, p.notifications
 			lc.Append(fx.Hook{OnStart: p.start, OnStop: p.stop})
 		}),
 		fx.StopTimeout(stopTimeout),

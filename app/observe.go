@@ -30,6 +30,12 @@ type Observe struct {
 	Bus       func(bus.Bus) bus.Bus
 }
 
+// guests keeps the Reader of what is intercepted.
+type guests struct {
+	tenant.Connector
+	tenant.Reader
+}
+
 // about puts o about the backends. What they are besides their ports they stay.
 func (o Observe) about(b backends) backends {
 	if o.Store != nil {
@@ -40,6 +46,7 @@ func (o Observe) about(b backends) backends {
 	}
 	if o.Tenant != nil {
 		b.Tenants = tenant.Intercept(b.Tenants, o.Tenant)
+		b.Guests = guests{tenant.Intercept(b.Guests, o.Tenant), b.Guests}
 	}
 	if o.Bus != nil {
 		b.Bus = o.Bus(b.Bus)

@@ -14,6 +14,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/httpapi"
 	"github.com/kubebyon/kubebyon/core/clock"
 	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/fleet"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/bell"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
@@ -45,6 +46,7 @@ type platform struct {
 	settings      *settings.Service
 	identity      *identity.Service
 	clusters      *clusters.Service
+	fleet         *fleet.Service
 	tokens        *tokens.Service
 	nodes         *nodes.Service
 	overview      *overview.Service
@@ -70,7 +72,7 @@ func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
 	// Three bells: a commit may have filled the outbox, a message may mean a job,
 	// a settled job may mean a cluster to watch.
 	outbox, jobs, settled := new(bell.Bell), new(bell.Bell), new(bell.Bell)
-	if err := p.newServices(outbox); err != nil {
+	if err := p.newServices(outbox, settled); err != nil {
 		return nil, err
 	}
 	if err := p.newBackground(outbox, jobs, settled); err != nil {
@@ -82,16 +84,25 @@ func newPlatform(c Config, b backends, l *lookout) (*platform, error) {
 		conf.BaseURLs = p.baseURLs
 	}
 	h, err := httpapi.New(conf, httpapi.Services{
-		Identity: p.identity, Clusters: p.clusters, Tokens: p.tokens, Nodes: p.nodes, Overview: p.overview,
+		Identity: p.identity, Clusters: p.clusters, Fleet: p.fleet, Tokens: p.tokens, Nodes: p.nodes, Overview: p.overview,
 		Metering: p.metering, Settings: p.settings, Notifications: p.notifications,
 	})
 	p.handler = h
 	return p, err
 }
 
-func (p *platform) newServices(outbox *bell.Bell) (err error) {
+// door leads into hosted and into imported clusters.
+func (p *platform) door() tenants.Door {
+	b := p.backends
+	return tenants.Door{
+		Provisioner: b.Provisioner, Connector: b.Tenants,
+		Imported: fleet.Credentials{Store: b.Store, Seal: b.Seal, Reader: b.Guests}.Of, Guests: b.Guests,
+	}
+}
+
+func (p *platform) newServices(outbox, settled *bell.Bell) (err error) {
 	c, b := p.config, p.backends
-	door := tenants.Door{Provisioner: b.Provisioner, Connector: b.Tenants}
+	door := p.door()
 	p.settings, err = settings.New(settings.Deps{
 		Store: b.Store, Seal: b.Seal, Log: c.part("settings"), Now: p.clock.Now, Random: c.ids(),
 		CheckMail: func(s notify.SMTP) error { _, err := b.Channels.Email(s); return err },
@@ -113,6 +124,12 @@ func (p *platform) newServices(outbox *bell.Bell) (err error) {
 	p.clusters, err = clusters.New(clusters.Deps{
 		Store: b.Store, Seal: b.Seal, Provisioner: b.Provisioner, Catalog: b.Catalog, Now: p.clock.Now, Random: c.ids(),
 		CheckPassword: p.identity.CheckPassword, Committed: outbox.Ring, MaxPerUser: c.MaxClustersPerUser,
+	})
+	if err != nil {
+		return err
+	}
+	p.fleet, err = fleet.New(fleet.Deps{
+		Store: b.Store, Seal: b.Seal, Door: door, Reader: b.Guests, Clusters: p.clusters, Now: p.clock.Now, Random: c.ids(), Committed: settled.Ring,
 	})
 	if err != nil {
 		return err
@@ -140,7 +157,7 @@ func (p *platform) newBackground(outbox, jobs, settled *bell.Bell) error {
 		return err
 	}
 	w, err := watch.New(watch.Deps{
-		Store: b.Store, Door: tenants.Door{Provisioner: b.Provisioner, Connector: b.Tenants}, Tokens: p.tokens,
+		Store: b.Store, Door: p.door(), Tokens: p.tokens,
 		Log: c.part("watch"), Now: p.clock.Now, Random: c.ids(), Clusters: settled, Name: c.Name, Most: c.MaxWatchedClusters,
 		Observe: c.Observe.Watch, Changed: p.notifications.ClusterChanged,
 	})

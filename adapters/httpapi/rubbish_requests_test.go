@@ -107,7 +107,7 @@ func (r *rubbish) comeBack(q *rubbishRequest) {
 func (r *rubbish) parameter(q *rubbishRequest, p *openapi3.Parameter) {
 	switch p.In {
 	case "path":
-		value, ok := map[string]string{"clusterID": q.place.cluster, "tokenID": q.place.tokenID, "nodeID": q.place.node, "provider": "company", "userID": r.person, "keyID": q.place.key, "deliveryID": q.place.delivery}[p.Name]
+		value, ok := map[string]string{"clusterID": q.place.cluster, "tokenID": q.place.tokenID, "nodeID": q.place.node, "provider": "company", "userID": r.person, "keyID": q.place.key, "deliveryID": q.place.delivery, "number": q.place.number}[p.Name]
 		if !ok {
 			r.t.Fatalf("nothing is known of {%s} in the path of %s: teach rubbish.parameter what it names, and place to have one", p.Name, q.op.id)
 		}
@@ -192,6 +192,8 @@ func (r *rubbish) fill(q *rubbishRequest) {
 			value = userEmail
 		case "config":
 			value = map[string]any{"notification_delivery": map[string]any{"enabled_channels": []string{"email"}, "telegram_chat_id": "7"}}
+		case "credential":
+			value = r.wayIn()
 		case "email":
 			value = email
 		case "email_verification_code":
@@ -217,6 +219,14 @@ func (r *rubbish) fill(q *rubbishRequest) {
 
 // targetOf is what has to come with a preference that is on.
 var targetOf = map[string]string{"slack_notifications": "slack_target", "telegram_notifications": "telegram_chat_id"}
+
+// wayIn is one of the credentials by which a cluster is registered.
+func (r *rubbish) wayIn() any {
+	ways := []map[string]any{
+		{"kubeconfig": aKubeconfig}, {"kubeconfig": aKubeconfig, "context": "staging"}, {"api_server": "https://203.0.113.10:6443", "token": "token", "ca_cert": "authority"},
+	}
+	return ways[r.rand.IntN(len(ways))]
+}
 
 // settings are some of the system settings, each good without the others.
 func (r *rubbish) settings() any {

@@ -87,6 +87,7 @@ func (u *usedTables) Preferences() store.AllPreferences { return u.use("preferen
 func (u *usedTables) Settings() store.Settings          { return u.use("settings").Settings() }
 func (u *usedTables) Deliveries() store.Deliveries      { return u.use("deliveries").Deliveries() }
 func (u *usedTables) Clusters() store.Clusters          { return u.use("clusters").Clusters() }
+func (u *usedTables) Fleet() store.Fleet                { return u.use("fleet").Fleet() }
 func (u *usedTables) Operations() store.Operations      { return u.use("operations").Operations() }
 func (u *usedTables) Jobs() store.Jobs                  { return u.use("jobs").Jobs() }
 func (u *usedTables) Tokens() store.Tokens              { return u.use("tokens").Tokens() }
@@ -205,7 +206,7 @@ func openStore(t *testing.T, at string) store.Store {
 }
 
 // place is a cluster with all that requests can be about.
-type place struct{ cluster, tokenID, token, node, key, delivery string }
+type place struct{ cluster, number, tokenID, token, node, key, delivery string }
 
 // stage is a world in which there is always something to ask for.
 type stage struct {
@@ -245,6 +246,9 @@ func (s *stage) place(n int) place {
 		s.places = append(s.places, place{cluster: s.people[userEmail].cluster(fmt.Sprintf("stage-%d", s.made), true)})
 	}
 	p := &s.places[n%placesKept]
+	if p.number == "" {
+		p.number = s.number(p.cluster)
+	}
 	if p.token == "" {
 		p.tokenID, p.token = s.people[userEmail].token(p.cluster)
 	}
@@ -268,7 +272,9 @@ func (s *stage) after(operation string, about place, a answer) {
 	switch operation {
 	case "createCluster":
 		s.remove(a.text("cluster", "id"))
-	case "deleteCluster":
+	case "registerCluster":
+		s.remove(a.text("cluster", "cluster_id"))
+	case "deleteCluster", "removeFleetCluster":
 		s.remove(about.cluster)
 		s.leave(about)
 	case "updateCluster":

@@ -212,9 +212,12 @@ func (s *strangers) forge() {
 // one of the same moment that was not given out.
 func altered(text string) string {
 	i := len(text) - 10
-	c := byte('a')
+	c, other := byte('a'), byte('b')
+	if strings.Trim(text, "0123456789") == "" { // of a number, another
+		c, other = '7', '8'
+	}
 	if text[i] == c {
-		c = 'b'
+		c = other
 	}
 	return text[:i] + string(c) + text[i+1:]
 }
@@ -321,6 +324,7 @@ func (w *world) estate(email, name string) *estate {
 		"cluster_id": cluster, "token": value, "provider": "company",
 	}}
 	e.named["node_id"] = e.named["nodeID"]
+	e.named["number"] = w.number(cluster)
 	w.written(email)
 	e.named["userID"] = w.user(email).ID.String()
 	e.named["keyID"], _ = w.apiKey(email, nil)
@@ -330,6 +334,17 @@ func (w *world) estate(email, name string) *estate {
 	slices.Sort(e.marks)
 	e.marks = slices.Compact(e.marks)
 	return e
+}
+
+// number is the cluster's, spelt so that it is found in no other text.
+func (w *world) number(cluster string) (text string) {
+	w.t.Helper()
+	w.write(func(ctx context.Context, tx store.Tx) error {
+		rec, err := tx.Clusters().Get(ctx, store.Everyone(), w.clusterID(cluster))
+		text = fmt.Sprintf("%012d", rec.Number)
+		return err
+	})
+	return text
 }
 
 // written has a message to somebody wait to be delivered.

@@ -69,6 +69,7 @@ func consoleTable() map[string]may {
 		admins            = may{owner: forbidden, other: forbidden, operator: forbidden, admin: sees}
 		adminsOnly        = may{owner: forbidden, other: forbidden, operator: forbidden, admin: own}
 		adminsBlindly     = may{owner: forbidden, other: forbidden, operator: forbidden, admin: does}
+		whoRegisters      = may{owner: forbidden, other: forbidden, operator: own, admin: own}
 		oneselfInPerson   = may{owner: sees, other: own, operator: own, admin: own, inPerson: true}
 	)
 	return map[string]may{
@@ -120,6 +121,18 @@ func consoleTable() map[string]may {
 		"deleteCluster":          whoManages,
 		"readKubeconfig":         whoManages,
 
+		// The fleet: who registers clusters changes what is kept of them. Of hosted ones
+		// only who may delete them takes them out.
+		"listFleet":        listOfClusters,
+		"getFleetCluster":  whoReadsAll,
+		"testFleetCluster": {owner: does, other: notFound, operator: does, admin: does},
+		"registerCluster": whoRegisters.with(func(s *strangers) any {
+			return map[string]any{"name": s.word("guest"), "credential": map[string]any{"kubeconfig": aKubeconfig}}
+		}),
+		"testNewCluster":     whoRegisters.with(func(*strangers) any { return map[string]any{"credential": map[string]any{"kubeconfig": aKubeconfig}} }),
+		"updateFleetCluster": may{owner: forbidden, other: forbidden, operator: sees, admin: sees}.with(func(*strangers) any { return map[string]any{"description": "changed"} }),
+		"removeFleetCluster": {owner: does, other: notFound, operator: forbidden, admin: does},
+
 		// Join tokens: making one is giving away a place in the cluster. Whoever has
 		// the value needs nothing else.
 		"createJoinToken":      whoManages,
@@ -166,6 +179,9 @@ func consoleTable() map[string]may {
 		"listUserLogins":    admins,
 	}
 }
+
+// aKubeconfig is one as tenants in memory take it.
+const aKubeconfig = "staging https://203.0.113.10:6443 secret"
 
 // undocumented are the routes that are no operations of a document, with what
 // they are for. All of them are for everybody and say nothing of anybody.

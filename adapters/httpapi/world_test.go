@@ -22,6 +22,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/memtenant"
 	"github.com/kubebyon/kubebyon/adapters/smtpnotify"
 	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/fleet"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
@@ -107,7 +108,7 @@ func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world 
 		of.hasher = plainHasher{}
 	}
 	var s httpapi.Services
-	var err [9]error
+	var err [10]error
 	s.Identity, err[0] = identity.New(identity.Deps{
 		Store: w.store, Passwords: of.hasher, Seal: sealer, Mail: w.mail, Policy: w.policy,
 		Log: log, Now: w.clock.now, Random: random.id, Secret: random.secret,
@@ -118,6 +119,11 @@ func newWorldOf(t testing.TB, of parts, change ...func(*httpapi.Config)) *world 
 	})
 	s.Tokens, err[2] = tokens.New(tokens.Deps{Store: w.store, Seal: sealer, Door: door, Log: log, Now: w.clock.now, Random: random.id, Secret: random.secret})
 	s.Nodes, err[3] = nodes.New(nodes.Deps{Store: w.store, Door: door, Now: w.clock.now, Random: random.id})
+	guests := memtenant.Guests{Connector: w.tenants}
+	door.Imported = fleet.Credentials{Store: w.store, Seal: sealer, Reader: guests}.Of
+	s.Fleet, err[9] = fleet.New(fleet.Deps{
+		Store: w.store, Seal: sealer, Door: door, Reader: guests, Clusters: s.Clusters, Now: w.clock.now, Random: random.id, Committed: func() {},
+	})
 	s.Overview, err[4] = overview.New(w.store)
 	conf := httpapi.Config{
 		Log: log, Now: w.clock.now, AuthLimit: httpapi.Limit{Window: time.Millisecond, Burst: 1000}, JoinLimit: httpapi.Limit{Window: time.Millisecond, Burst: 1000},

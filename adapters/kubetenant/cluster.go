@@ -110,7 +110,7 @@ func (t *cluster) transport(to *rest.Config) (http.RoundTripper, error) {
 	if trust == nil { // the system's authorities
 		trust = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
-	dialer := &net.Dialer{Timeout: t.config.DialTimeout, KeepAliveConfig: net.KeepAliveConfig{
+	dialer := &net.Dialer{Timeout: t.config.DialTimeout, Control: t.config.Control, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: t.config.PingAfter, Interval: t.config.PingTimeout / 2, Count: 2,
 	}}
 	own := &http.Transport{

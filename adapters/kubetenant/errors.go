@@ -46,6 +46,9 @@ func (s short) Error() string { return clip(s.error.Error()) }
 
 func (s short) Unwrap() error { return s.error }
 
+// accessRefused is the code of what a cluster does not let the platform do.
+const accessRefused = "cluster_access_refused"
+
 // answered explains what the API server itself said.
 func answered(step string, status *apierrors.StatusError, err error) error {
 	code := status.Status().Code
@@ -53,7 +56,7 @@ func answered(step string, status *apierrors.StatusError, err error) error {
 	case code == http.StatusTooManyRequests:
 		return busy(status, step, err)
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		return fault.Unavailable.New("cluster_access_refused", "The cluster does not let the platform in with the kubeconfig it has.").
+		return fault.Unavailable.New(accessRefused, "The cluster does not let the platform in with the kubeconfig it has.").
 			Because(fmt.Errorf("%s: %w", step, err))
 	case code == 0 || code >= http.StatusInternalServerError || apierrors.IsUnexpectedServerError(err):
 		return unreachable("The cluster's API server answers with errors.", step, err)

@@ -10,6 +10,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
+
+	"github.com/kubebyon/kubebyon/ports/tenant"
 )
 
 // Probe asks whether the API server is ready, and for its version.
@@ -26,6 +28,39 @@ func (t *cluster) Probe(ctx context.Context) (v string, err error) {
 		return "", err
 	}
 	return t.version(ctx)
+}
+
+// Contents asks for one object of each kind, and how many more there are.
+func (t *cluster) Contents(ctx context.Context) (out tenant.Contents, err error) {
+	one := metav1.ListOptions{Limit: 1}
+	err = t.call(ctx, "count what is in the cluster", func(ctx context.Context) error {
+		nodes, err := t.core.Nodes().List(ctx, one)
+		if err != nil {
+			return err
+		}
+		namespaces, err := t.core.Namespaces().List(ctx, one)
+		if err != nil {
+			return err
+		}
+		pods, err := t.core.Pods(metav1.NamespaceAll).List(ctx, one)
+		if err != nil {
+			return err
+		}
+		out = tenant.Contents{
+			Nodes:      counted(len(nodes.Items), nodes.RemainingItemCount),
+			Namespaces: counted(len(namespaces.Items), namespaces.RemainingItemCount),
+			Pods:       counted(len(pods.Items), pods.RemainingItemCount),
+		}
+		return nil
+	})
+	return out, err
+}
+
+func counted(here int, remaining *int64) int {
+	if remaining == nil {
+		return here
+	}
+	return here + int(max(*remaining, 0))
 }
 
 // bodyOf returns what an answer said that was no Kubernetes Status.

@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
@@ -49,6 +50,13 @@ type Config struct {
 
 	MaxOpen   int           // tenants whose connections are kept (1024)
 	IdleAfter time.Duration // when an unused one is let go (10 min)
+
+	// Guests are clusters that others run: machines do not join them through the
+	// platform, and its credential may be allowed little.
+	Guests bool
+	// Control is asked for each connection with the address that it would be made
+	// to, as by [net.Dialer.Control]. Nil: every address will do.
+	Control func(network, address string, conn syscall.RawConn) error
 
 	Log *slog.Logger     // nothing is logged without
 	Now func() time.Time // time.Now

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/rate"
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
@@ -33,11 +34,20 @@ func (t *cluster) relay(ctx context.Context, sink func(tenant.Change) error) err
 	hand := func(_ context.Context, c tenant.Change) error { return sink(c) }
 	emit := func(ctx context.Context, c tenant.Change) error { return hand(ctx, c) }
 	nodes := t.nodeFeed(emit)
-	requests := t.requestFeed(emit)
 	nodesAt, err := nodes.refresh(ctx, t.config.CallTimeout)
+	if t.config.Guests && fault.CodeOf(err) == accessRefused {
+		return t.stare(ctx, sink)
+	}
 	if err != nil {
 		return err
 	}
+	if t.config.Guests {
+		if err := sink(tenant.Change{Synced: true}); err != nil {
+			return err
+		}
+		return nodes.follow(ctx, nodesAt)
+	}
+	requests := t.requestFeed(emit)
 	requestsAt, err := requests.refresh(ctx, t.config.CallTimeout)
 	if err != nil {
 		return err
@@ -57,6 +67,16 @@ func (t *cluster) relay(ctx context.Context, sink func(tenant.Change) error) err
 	return merge(ctx, changes, sink,
 		func(ctx context.Context) error { return nodes.follow(ctx, nodesAt) },
 		func(ctx context.Context) error { return requests.follow(ctx, requestsAt) })
+}
+
+// stare is a watch of a cluster that does not show its nodes: there are none,
+// and whether it answers, others ask.
+func (t *cluster) stare(ctx context.Context, sink func(tenant.Change) error) error {
+	if err := sink(tenant.Change{Synced: true}); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // merge runs sources until the first of them, or sink, fails; all have ended

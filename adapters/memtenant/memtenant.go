@@ -261,6 +261,19 @@ func (t in) Probe(ctx context.Context) (v string, err error) {
 	return v, err
 }
 
+// Contents counts the namespaces that pods are in.
+func (t in) Contents(ctx context.Context) (out tenant.Contents, err error) {
+	err = t.call(ctx, func() error {
+		in := map[string]bool{}
+		for p := range t.c.pods {
+			in[p.Namespace] = true
+		}
+		out = tenant.Contents{Nodes: len(t.c.nodes), Namespaces: len(in), Pods: len(t.c.pods)}
+		return nil
+	})
+	return out, err
+}
+
 func (t in) PrepareJoin(ctx context.Context) error {
 	return t.call(ctx, func() error { t.c.prepared++; return nil })
 }

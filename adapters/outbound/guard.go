@@ -27,6 +27,13 @@ func newGuard(admit []netip.Prefix) *guard {
 	)}
 }
 
+// Control is asked for each connection with the address that it would be made
+// to, as by [net.Dialer.Control], and refuses what is neither public nor in a
+// network of admit: for those who speak something else than plain HTTP.
+func Control(admit []netip.Prefix) func(network, address string, conn syscall.RawConn) error {
+	return newGuard(admit).control
+}
+
 // control is asked for every connection, with the address that it would be
 // made to, after the name was resolved.
 func (g *guard) control(network, address string, conn syscall.RawConn) error {

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/kubebyon/kubebyon/adapters/keyseal"
+	"github.com/kubebyon/kubebyon/core/fleet"
 	"github.com/kubebyon/kubebyon/core/journal"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
+	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/turn"
 	"github.com/kubebyon/kubebyon/ports/seal"
 	"github.com/kubebyon/kubebyon/ports/store"
@@ -88,7 +90,11 @@ func (k *Keyring) anew(ctx context.Context) (n int, err error) {
 		return check, err
 	}
 	settings, err := k.settingsAnew(ctx)
-	return check + settings, err
+	if err != nil {
+		return check + settings, err
+	}
+	fleet, err := k.fleetAnew(ctx)
+	return check + settings + fleet, err
 }
 
 // checkAnew is about the value that tells whether a key is the right one.
@@ -164,6 +170,72 @@ func (k *Keyring) settingsIn(ctx context.Context, tx store.Tx) (n int, err error
 		n++
 	}
 	return n, nil
+}
+
+// fleetPage is how many credentials of clusters are sealed anew at a time.
+const fleetPage = 100
+
+// fleetAnew is about the credentials of imported clusters.
+func (k *Keyring) fleetAnew(ctx context.Context) (n int, err error) {
+	var after id.Cluster
+	for {
+		var page []store.FleetEntry
+		err := k.store.View(ctx, func(ctx context.Context, tx store.Tx) error {
+			page, err = tx.Fleet().AllSealed(ctx, after, fleetPage)
+			return err
+		})
+		if err != nil || len(page) == 0 {
+			return n, err
+		}
+		for _, e := range page {
+			done, err := k.entryAnew(ctx, e.ClusterID)
+			n += done
+			if err != nil {
+				return n, err
+			}
+			after = e.ClusterID
+		}
+	}
+}
+
+func (k *Keyring) entryAnew(ctx context.Context, c id.Cluster) (n int, err error) {
+	for range settingsTries {
+		err = k.store.InTx(ctx, func(ctx context.Context, tx store.Tx) (err error) {
+			n, err = k.entryIn(ctx, tx, c)
+			return err
+		})
+		if fault.CodeOf(err) != "stale_version" {
+			return n, err
+		}
+	}
+	return 0, err
+}
+
+func (k *Keyring) entryIn(ctx context.Context, tx store.Tx, c id.Cluster) (int, error) {
+	m, err := tx.Fleet().Get(ctx, store.Everyone(), c)
+	if errors.Is(err, fault.NotFound) {
+		return 0, nil // it has been removed meanwhile
+	}
+	if err != nil {
+		return 0, err
+	}
+	known, err := tx.Fleet().Sealed(ctx, c)
+	if errors.Is(err, fault.NotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	sealed, err := k.sealedAnew(ctx, fleet.Purpose(c), known)
+	if isLost(err) {
+		k.log.WarnContext(ctx, "the credential of a cluster does not open, and is left as it is", "cluster", c.String(), "err", err)
+		return 0, nil
+	}
+	if err != nil || sealed == nil {
+		return 0, err
+	}
+	m.Entry.Sealed = sealed
+	return 1, tx.Fleet().Put(ctx, &m.Entry)
 }
 
 // isLost tells what will never open from what does not at the moment.

@@ -1,9 +1,10 @@
 // Package outside backs the ports behind which services of others are: sign-in
-// providers, the captcha, the channels of messages. All of them go out through
+// providers, the captcha, the channels of messages, clusters that others run. All of them go out through
 // guarded clients.
 package outside
 
 import (
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"go.uber.org/fx"
 
 	"github.com/kubebyon/kubebyon/adapters/hcaptcha"
+	"github.com/kubebyon/kubebyon/adapters/kubetenant"
 	"github.com/kubebyon/kubebyon/adapters/messagetext"
 	"github.com/kubebyon/kubebyon/adapters/oidcsso"
 	"github.com/kubebyon/kubebyon/adapters/outbound"
@@ -19,6 +21,7 @@ import (
 	"github.com/kubebyon/kubebyon/ports/captcha"
 	"github.com/kubebyon/kubebyon/ports/notify"
 	"github.com/kubebyon/kubebyon/ports/sso"
+	"github.com/kubebyon/kubebyon/ports/tenant"
 )
 
 // Config says where sign-in providers may be. The zero Config is that of a server.
@@ -27,11 +30,12 @@ type Config struct {
 	// Networks are not public, and providers may be in them all the same; nil:
 	// those that companies use inside.
 	Networks []netip.Prefix
+	Log      *slog.Logger // nothing is logged without
 	// OnThisMachine lets providers be on loopback addresses, to try them out.
 	OnThisMachine bool
 }
 
-// Modules backs sso.Connector, captcha.Connector, notify.Channels and notify.Composer.
+// Modules backs tenant.Guests, sso.Connector, captcha.Connector, notify.Channels and notify.Composer.
 func Modules(c Config) (fx.Option, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -44,7 +48,9 @@ func Modules(c Config) (fx.Option, error) {
 	if err != nil {
 		return nil, err
 	}
+	guests := kubetenant.NewGuests(kubetenant.Config{Control: outbound.Control(c.providers()), Log: c.Log, Now: c.Now})
 	return fx.Options(
+		app.Use[tenant.Guests](guests), fx.Invoke(func(lc fx.Lifecycle) { lc.Append(fx.StopHook(guests.Close)) }),
 		app.Use[sso.Connector](people), app.Use[captcha.Connector](puzzles),
 		app.Use[notify.Channels](channels.New(channels.Config{Now: c.Now})), messagetext.Module,
 	), nil

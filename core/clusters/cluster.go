@@ -85,6 +85,39 @@ type Cluster struct{ rec store.Cluster }
 // Of guards a record that a store returned.
 func Of(rec store.Cluster) Cluster { return Cluster{rec} }
 
+// NewImported is a cluster that others run. It is ready by being registered;
+// whether it is reachable, those who watch it will find out.
+func NewImported(i id.Cluster, owner id.User, name, server string, now time.Time) Cluster {
+	return Cluster{store.Cluster{
+		ID: i, OwnerUserID: owner, Origin: string(Imported), Name: name, VclusterName: name,
+		APIEndpoint: server, PublicAccessMode: string(provision.NodePort), Status: string(Ready), ConnectionStatus: string(ConnectionPending), KubeconfigAvailableAt: &now,
+		Generation: 1, ObservedGeneration: 1, CreatedAt: now, UpdatedAt: now,
+	}}
+}
+
+// Rename gives an imported cluster another name.
+func (c *Cluster) Rename(name string, now time.Time) {
+	c.rec.Name, c.rec.VclusterName, c.rec.UpdatedAt = name, name, now
+}
+
+// Tell records the version that an imported cluster says it has, and reports
+// whether that is news.
+func (c *Cluster) Tell(version string) bool {
+	if version = text.Clip(version, maxVersion); c.rec.KubernetesVersion == version {
+		return false
+	}
+	c.rec.KubernetesVersion = version
+	return true
+}
+
+const maxVersion = 100
+
+// Repoint records that an imported cluster is reached in another way from now
+// on, of which nothing is known yet.
+func (c *Cluster) Repoint(server string, now time.Time) {
+	c.rec.APIEndpoint, c.rec.ConnectionStatus, c.rec.LastErrorMessage, c.rec.UpdatedAt = server, string(ConnectionPending), "", now
+}
+
 // ID identifies the cluster.
 func (c Cluster) ID() id.Cluster { return c.rec.ID }
 

@@ -107,7 +107,7 @@ func (s *Service) checkQuota(ctx context.Context, tx store.Tx, who actor.Actor) 
 	if who.Role == actor.Admin {
 		return nil
 	}
-	counts, err := tx.Clusters().CountByStatus(ctx, store.OwnedBy(who.UserID))
+	counts, err := tx.Clusters().CountByStatus(ctx, store.OwnedBy(who.UserID), string(Hosted))
 	if err != nil {
 		return fmt.Errorf("count clusters: %w", err)
 	}
@@ -238,12 +238,19 @@ func (s *Service) changing(ctx context.Context, i id.Cluster, do func(context.Co
 		if err := access.Manages(who, rec.OwnerUserID); err != nil {
 			return err
 		}
+		if Origin(rec.Origin) == Imported {
+			return errImported()
+		}
 		return do(ctx, tx, &Cluster{rec})
 	})
 	if err == nil {
 		s.deps.Committed()
 	}
 	return err
+}
+
+func errImported() error {
+	return fault.Conflict.New("cluster_imported", "This cluster is not run here. What is known of it is changed in the fleet.")
 }
 
 // Get returns one cluster.
@@ -338,6 +345,9 @@ func (s *Service) Kubeconfig(ctx context.Context, i id.Cluster, password secret.
 	}
 	if err := s.deps.CheckPassword(ctx, password); err != nil {
 		return Access{}, err
+	}
+	if Origin(c.Origin) == Imported {
+		return Access{}, errImported()
 	}
 	if c.KubeconfigAvailableAt == nil || c.Status == string(Deleting) {
 		return Access{}, kubeconfigPending()

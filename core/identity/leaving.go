@@ -73,7 +73,7 @@ func mayLeave(ctx context.Context, tx store.Tx, u store.User) error {
 			return fault.Conflict.New("last_admin", "You are the only administrator. Make somebody else one first.")
 		}
 	}
-	counts, err := tx.Clusters().CountByStatus(ctx, store.OwnedBy(u.ID))
+	counts, err := tx.Clusters().CountByStatus(ctx, store.OwnedBy(u.ID), "")
 	if err != nil {
 		return fmt.Errorf("count clusters: %w", err)
 	}

@@ -46,6 +46,7 @@ var security = map[string]bool{ //nolint:gochecknoglobals // a constant table
 	"cluster/delete_requested": true, "cluster/delete_failed": true, "cluster/delete_succeeded": true,
 	"cluster/kubeconfig_read": true, "cluster/kubectl_exec": true,
 	"cluster/settings_update_requested": true, "cluster/settings_update_failed": true, "cluster/settings_updated": true,
+	"cluster/registered": true, "cluster/registration_updated": true, "cluster/unregistered": true,
 	"node/cordoned": true, "node/uncordoned": true, "node/drained": true, "node/deleted": true,
 	"node/joined": true, "node/offline": true,
 	"system_settings/update": true, "notification_settings/update": true, "notification_delivery/retry": true,

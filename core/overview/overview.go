@@ -38,7 +38,7 @@ func (s *Service) Overview(ctx context.Context) (o Overview, err error) {
 		return o, err
 	}
 	err = s.store.View(ctx, func(ctx context.Context, tx store.Tx) error {
-		if o.ClustersByStatus, err = tx.Clusters().CountByStatus(ctx, scope); err != nil {
+		if o.ClustersByStatus, err = tx.Clusters().CountByStatus(ctx, scope, ""); err != nil {
 			return err
 		}
 		if o.Nodes, err = tx.Nodes().Totals(ctx, scope); err != nil {

@@ -91,6 +91,9 @@ func (s *Service) Mint(ctx context.Context, cluster id.Cluster, ttl time.Duratio
 		if err := access.Manages(who, c.OwnerUserID); err != nil {
 			return Minted{}, err
 		}
+		if clusters.Origin(c.Origin) == clusters.Imported {
+			return Minted{}, fault.Conflict.New("cluster_imported", "Machines join this cluster by the means of those who run it, not by a token from here.")
+		}
 		if !clusters.Of(c).Usable() {
 			return Minted{}, notReady()
 		}

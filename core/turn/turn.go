@@ -15,6 +15,9 @@ import (
 // the user owns nothing.
 func Owner(u id.User) string { return "quota/" + u.String() }
 
+// Fleet is the turn of whoever fills an empty fleet.
+const Fleet = "fleet"
+
 // Admins is the turn of whoever changes how many administrators there are.
 const Admins = "admins"
 

@@ -39,6 +39,10 @@ type session struct {
 	log     *slog.Logger
 	cluster id.Cluster
 
+	imported    bool   // others run the cluster
+	version     string // that the tenant says it has
+	contents    tenant.Contents
+	contentsAt  time.Time // when contents were written
 	silentSince time.Time // zero while the tenant answers
 	lost        bool      // the silence has been written down
 	met         bool      // the tenant has been followed by this session before
@@ -89,6 +93,10 @@ func (s *session) run(ctx context.Context) {
 func (s *session) rest(ctx context.Context) (news bool) {
 	short, cancel := context.WithTimeout(ctx, s.pause())
 	defer cancel()
+	if s.imported {
+		<-short.Done()
+		return false
+	}
 	seen, err := s.deps.Door.Provisioner.Observe(short, s.cluster)
 	for err == nil && bell.Wait(short, nil, glance) { // Await may return with nothing new
 		var now provision.Observed
@@ -120,11 +128,12 @@ var errOver = errors.New("the cluster is no more")
 // attend connects and follows until something breaks; it says for how long it
 // did, from the moment at which the tenant's lists were in.
 func (s *session) attend(ctx context.Context) (followed time.Duration, err error) {
-	in, err := s.greet(ctx)
+	rec, err := s.read(ctx)
 	if err != nil {
 		return 0, err
 	}
-	rec, err := s.read(ctx)
+	s.imported = clusters.Origin(rec.Origin) == clusters.Imported
+	in, err := s.greet(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -171,8 +180,11 @@ func (s *session) greet(ctx context.Context) (tenant.Tenant, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := in.Probe(ctx); err != nil {
+	if s.version, err = in.Probe(ctx); err != nil {
 		return nil, err
+	}
+	if s.imported { // machines do not join through here: nothing is written
+		return in, nil
 	}
 	return in, in.PrepareJoin(ctx)
 }
@@ -250,6 +262,9 @@ func (s *session) diagnose(ctx context.Context, why error) (message string, fail
 	message = "The cluster's API does not answer."
 	if f, ok := errors.AsType[*fault.Error](why); ok {
 		message = f.Msg
+	}
+	if s.imported {
+		return message, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()

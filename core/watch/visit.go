@@ -54,7 +54,7 @@ func (v *visit) run(outer context.Context) error {
 	ctx, stop := context.WithCancelCause(outer)
 	defer stop(nil)
 	var beside sync.WaitGroup
-	for _, work := range []func(context.Context) error{v.record, v.serve, v.clean, v.probe} {
+	for _, work := range []func(context.Context) error{v.record, v.serve, v.clean, v.probe, v.count} {
 		beside.Go(func() { stop(work(ctx)) })
 	}
 	err := v.in.Watch(ctx, func(c tenant.Change) error { return v.saw(ctx, c) })
@@ -145,7 +145,61 @@ func (v *visit) remark(ctx context.Context) error {
 
 // reached writes down that the tenant answers, where that is news.
 func (v *visit) reached(ctx context.Context) (rec store.Cluster, err error) {
-	return v.change(ctx, func(c *clusters.Cluster) bool { return c.Reach(v.deps.Now()) })
+	moved := false
+	rec, err = v.change(ctx, func(c *clusters.Cluster) bool {
+		moved = v.imported && v.synced.Load() != nil && c.Connection() == clusters.ConnectionPending
+		if moved {
+			return false
+		}
+		told := v.imported && c.Tell(v.version)
+		return c.Reach(v.deps.Now()) || told
+	})
+	if moved {
+		return rec, errMoved
+	}
+	return rec, err
+}
+
+// errMoved ends a watch of a cluster that has been given another credential.
+var errMoved = errors.New("the cluster is to be reached in another way")
+
+// countEvery is how often what is in a cluster is counted, countKept for how long
+// the same counts are not written again.
+const (
+	countEvery = time.Minute
+	countKept  = 10 * time.Minute
+)
+
+// count keeps how much there is in the cluster. It is best effort: a credential
+// may not be allowed to know.
+func (v *visit) count(ctx context.Context) error {
+	for first := true; first || bell.Wait(ctx, nil, countEvery); first = false {
+		short, cancel := context.WithTimeout(ctx, probeTimeout)
+		err := v.counted(short)
+		cancel()
+		if err != nil && ctx.Err() == nil && v.mayChat() {
+			v.log.DebugContext(ctx, "what is in the cluster is not counted", "err", err)
+		}
+	}
+	return ctx.Err()
+}
+
+func (v *visit) counted(ctx context.Context) error {
+	seen, err := v.in.Contents(ctx)
+	if err != nil {
+		return err
+	}
+	now := v.deps.Now()
+	if v.contents == seen && now.Sub(v.contentsAt) < countKept {
+		return nil
+	}
+	err = v.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error {
+		return tx.Fleet().Count(ctx, v.cluster, store.Contents{Namespaces: seen.Namespaces, Pods: seen.Pods, CountedAt: &now})
+	})
+	if err == nil {
+		v.contents, v.contentsAt = seen, now
+	}
+	return err
 }
 
 // record writes down what is seen of nodes.

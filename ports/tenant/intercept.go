@@ -43,6 +43,13 @@ func (i intercepted) Probe(ctx context.Context) (version string, err error) {
 	return i.Tenant.Probe(ctx)
 }
 
+func (i intercepted) Contents(ctx context.Context) (c Contents, err error) {
+	ctx, done := i.around(ctx, "Contents")
+	err = errPanicked // until the call returns
+	defer func() { done(err) }()
+	return i.Tenant.Contents(ctx)
+}
+
 func (i intercepted) PrepareJoin(ctx context.Context) (err error) {
 	ctx, done := i.around(ctx, "PrepareJoin")
 	err = errPanicked // until the call returns

@@ -34,6 +34,8 @@ type Health interface {
 	// Probe asks the API server for /readyz and its version ("v1.36.3"). Not
 	// ready fails with fault.Unavailable and the reason.
 	Probe(ctx context.Context) (version string, err error)
+	// Contents counts what is in the cluster, without reading it.
+	Contents(ctx context.Context) (Contents, error)
 	// Watch lists nodes and pending certificate requests of join tokens, hands
 	// each to sink, then a Change with Synced, then every change as it
 	// happens, until ctx ends (it returns ctx's error) or the tenant stops
@@ -42,6 +44,9 @@ type Health interface {
 	// noticed within 15 seconds.
 	Watch(ctx context.Context, sink func(Change) error) error
 }
+
+// Contents is how much there is in a cluster.
+type Contents struct{ Nodes, Namespaces, Pods int }
 
 // Change is one thing that Watch saw; exactly one field is set.
 type Change struct {

@@ -113,11 +113,11 @@ func (h console) registerClusters() {
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "updateCluster", Method: http.MethodPut, Path: "/api/console/clusters/{clusterID}", Tags: []string{tagClusters},
 		Summary: "Change a cluster", Description: "What is wanted changes at once; the control plane follows. On a cluster in error, also a change that changes nothing tries again.",
-	}, []string{"forbidden", "cluster_not_found", "cluster_not_updatable", "stale_version"}, h.updateCluster)
+	}, []string{"forbidden", "cluster_not_found", "cluster_not_updatable", "cluster_imported", "stale_version"}, h.updateCluster)
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "deleteCluster", Method: http.MethodDelete, Path: "/api/console/clusters/{clusterID}", Tags: []string{tagClusters}, DefaultStatus: http.StatusAccepted,
 		Summary: "Delete a cluster", Description: "Removes the control plane with all its data. Asking again while it goes is fine; afterwards the cluster is not found.",
-	}, []string{"forbidden", "cluster_not_found", "stale_version"}, h.deleteCluster)
+	}, []string{"forbidden", "cluster_not_found", "cluster_imported", "stale_version"}, h.deleteCluster)
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "listKubernetesVersions", Method: http.MethodGet, Path: "/api/console/kubernetes-versions", Tags: []string{tagClusters},
 		Summary: "List the Kubernetes versions on offer",

@@ -18,6 +18,7 @@ import (
 	"github.com/kubebyon/kubebyon/adapters/httpapi/problem"
 	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
 	"github.com/kubebyon/kubebyon/core/clusters"
+	"github.com/kubebyon/kubebyon/core/fleet"
 	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/metering"
 	"github.com/kubebyon/kubebyon/core/nodes"
@@ -31,6 +32,7 @@ import (
 type Services struct {
 	Identity      *identity.Service
 	Clusters      *clusters.Service
+	Fleet         *fleet.Service
 	Tokens        *tokens.Service
 	Nodes         *nodes.Service
 	Overview      *overview.Service
@@ -70,6 +72,7 @@ func Register(api operation.API, c Config, s Services, keeper session.Keeper) {
 	h.registerAPIKeys()
 	h.registerClusters()
 	h.registerKubeconfig()
+	h.registerFleet()
 	h.registerOperations()
 	h.registerJobs()
 	h.registerMetrics()
@@ -119,6 +122,7 @@ const (
 	tagAuth     = "Auth"
 	tagAccount  = "Account"
 	tagClusters = "Clusters"
+	tagFleet    = "Fleet"
 	tagTokens   = "Join tokens"
 	tagJoin     = "Joining"
 	tagNodes    = "Nodes"
@@ -133,6 +137,7 @@ func Tags() []*huma.Tag {
 		{Name: tagAuth, Description: "Sign in and out."},
 		{Name: tagAccount, Description: "One's own account."},
 		{Name: tagClusters, Description: "Hosted control planes: each is a Kubernetes cluster of its own."},
+		{Name: tagFleet, Description: "Every cluster that can be reached: hosted ones, and those that others run and somebody registered."},
 		{Name: tagTokens, Description: "One-time tokens with which a machine joins a cluster."},
 		{Name: tagJoin, Description: "What a machine asks for to join. These calls need no account, only a join token."},
 		{Name: tagNodes, Description: "The machines in the clusters."},

@@ -49,7 +49,7 @@ func (h console) registerKubeconfig() {
 			},
 			Headers: map[string]*huma.Header{"Content-Disposition": {Description: "With download.", Schema: &huma.Schema{Type: "string", Examples: []any{"attachment; filename=demo.kubeconfig"}}}},
 		}},
-	}, []string{"password_incorrect", "forbidden", "cluster_not_found", "kubeconfig_pending", "password_not_set", "rate_limited"}, h.readKubeconfig)
+	}, []string{"password_incorrect", "forbidden", "cluster_not_found", "cluster_imported", "kubeconfig_pending", "password_not_set", "rate_limited"}, h.readKubeconfig)
 }
 
 func (h console) readKubeconfig(ctx context.Context, in *kubeconfigIn) (*kubeconfigOut, error) {

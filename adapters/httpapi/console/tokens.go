@@ -70,7 +70,7 @@ func (h console) registerTokens() {
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "createJoinToken", Method: http.MethodPost, Path: "/api/console/clusters/{clusterID}/join-token", Tags: []string{tagTokens}, DefaultStatus: http.StatusCreated,
 		Summary: "Make a join token", Description: "Makes a token with which one machine can join the cluster, and the command to run on the machine. Neither is shown again.",
-	}, []string{"forbidden", "cluster_not_found", "cluster_not_ready", "too_many_tokens"}, h.mint)
+	}, []string{"forbidden", "cluster_not_found", "cluster_imported", "cluster_not_ready", "too_many_tokens"}, h.mint)
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "revokeToken", Method: http.MethodDelete, Path: "/api/console/tokens/{tokenID}", Tags: []string{tagTokens},
 		Summary: "Revoke a join token", Description: "Takes a token back. Revoking again returns the token as it is.",
