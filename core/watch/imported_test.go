@@ -58,7 +58,7 @@ func TestAnImportedClusterIsFollowedAndLeftAlone(t *testing.T) {
 		g.inside.PutNode(tenant.Node{Name: "worker-1", Ready: tenant.True})
 		g.inside.PutPod(memtenant.Pod{Pod: tenant.Pod{Namespace: "default", Name: "web"}, Node: "worker-1"})
 		w.run(t, "a", follow)
-		time.Sleep(5 * time.Second)
+		time.Sleep(15 * time.Second)
 		m := w.member(t, g.id)
 		if m.Cluster.ConnectionStatus != string(clusters.Reachable) || m.Cluster.KubernetesVersion != "v1.36.3" || m.Nodes["ready"] != 1 {
 			t.Errorf("%+v", m)
@@ -88,7 +88,7 @@ func TestANewCredentialIsUsedSoon(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		g, follow := w.guest(t)
 		w.run(t, "a", follow)
-		time.Sleep(5 * time.Second)
+		time.Sleep(15 * time.Second)
 		g.mu.Lock()
 		g.text = "second"
 		g.mu.Unlock()
@@ -117,7 +117,7 @@ func TestContentsAreCountedWithoutWritingTheSameAgain(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		g, follow := w.guest(t)
 		w.run(t, "a", follow)
-		time.Sleep(5 * time.Second)
+		time.Sleep(15 * time.Second)
 		first := w.member(t, g.id).Contents.CountedAt
 		time.Sleep(5 * time.Minute)
 		if at := w.member(t, g.id).Contents.CountedAt; first == nil || !at.Equal(*first) {

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -166,6 +167,7 @@ var errMoved = errors.New("the cluster is to be reached in another way")
 // countEvery is how often what is in a cluster is counted, countKept for how long
 // the same counts are not written again.
 const (
+	firstCount = 10 * time.Second // all clusters of a new process are not counted at one moment
 	countEvery = time.Minute
 	countKept  = 10 * time.Minute
 )
@@ -173,7 +175,9 @@ const (
 // count keeps how much there is in the cluster. It is best effort: a credential
 // may not be allowed to know.
 func (v *visit) count(ctx context.Context) error {
-	for first := true; first || bell.Wait(ctx, nil, countEvery); first = false {
+	r := v.deps.Random()
+	pause := time.Duration(binary.BigEndian.Uint16(r[:2])) * firstCount >> 16
+	for ; bell.Wait(ctx, nil, pause); pause = countEvery {
 		short, cancel := context.WithTimeout(ctx, probeTimeout)
 		err := v.counted(short)
 		cancel()
