@@ -257,7 +257,7 @@ func (p *Provisioner) published(cluster id.Cluster, s scene, v verdict) verdict 
 	endpoint := v.Endpoint
 	p.findOut(cluster, "probe/"+cluster.String(), func(ctx context.Context) {
 		err := p.config.answers(ctx, endpoint, s.key.ca)
-		if err != nil && ctx.Err() == nil && !p.recall.fresh("unanswered/"+cluster.String(), time.Minute) {
+		if err != nil && ctx.Err() == nil && !p.recall.fresh("unanswered/"+cluster.String()) {
 			p.recall.keep("unanswered/"+cluster.String(), "")
 			p.config.Log.InfoContext(ctx, "a control plane does not answer where it is published", "cluster", cluster.String(), "endpoint", endpoint, "err", err)
 		}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -184,14 +183,11 @@ func (p *Provisioner) nearest(ctx context.Context, s scene) (string, error) {
 	return "", fault.Unavailable.New("control_plane_out_of_reach", "KubeBYON runs outside of the host cluster and has no way of its own to this control plane: its Service has no node port and no load balancer. Publish it by nodeport or loadbalancer, or run KubeBYON in the host cluster.")
 }
 
-// nodesFor is how long a node's address is taken to be good.
-const nodesFor = time.Minute
-
 // nodeNear returns a node's address, or the last one that was known, or why there
 // is none.
 func (p *Provisioner) nodeNear(ctx context.Context) (string, error) {
 	known, ok := p.recall.text("node")
-	if ok && p.recall.fresh("node", nodesFor) {
+	if ok && p.recall.fresh("node") {
 		return known, nil
 	}
 	at, err := p.nodeAddress(ctx, corev1.NodeInternalIP, corev1.NodeExternalIP)

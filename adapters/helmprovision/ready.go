@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"helm.sh/helm/v3/pkg/chart"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -82,7 +81,7 @@ func (p *Provisioner) rehearse(ctx context.Context) error {
 	}
 	sum := sha256.Sum256(text)
 	key := "rehearsal/" + hex.EncodeToString(sum[:])
-	if p.recall.fresh(key, rightsFor) {
+	if p.recall.fresh(key) {
 		return nil
 	}
 	load := func() (*chart.Chart, error) { return p.shelf.take(ctx) }
@@ -109,9 +108,6 @@ func (p *Provisioner) CheckFiles(ctx context.Context) error {
 	return err
 }
 
-// rightsFor is how long rights are taken to be there, once they were.
-const rightsFor = time.Minute
-
 // Questions for rights that are under way at once.
 const rightsAtOnce = 8
 
@@ -123,7 +119,7 @@ func (p *Provisioner) checkRights(ctx context.Context) error {
 	var asking sync.WaitGroup
 	slots := make(chan struct{}, rightsAtOnce)
 	for i, r := range all {
-		if p.recall.fresh(rightKey(r), rightsFor) {
+		if p.recall.fresh(rightKey(r)) {
 			continue
 		}
 		slots <- struct{}{}

@@ -137,7 +137,7 @@ func TestOnlyTheRightsThatAreMissingAreAskedForAgain(t *testing.T) {
 	if n, err := asks(); n != 0 || err != nil {
 		t.Errorf("with all rights there are %d questions, %v", n, err)
 	}
-	now, allowed = now.Add(2*rightsFor), false
+	now, allowed = now.Add(2*freshFor), false
 	_, err = asks()
 	refused(t, err, fault.Unavailable, "host_forbidden", "create ingresses.networking.k8s.io")
 	if n, _ := asks(); n != 4 {

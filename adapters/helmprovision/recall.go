@@ -185,12 +185,16 @@ func (r *recall) done(question string) {
 	delete(r.questions, question)
 }
 
-// fresh reports whether a text was kept within d.
-func (r *recall) fresh(key string, d time.Duration) bool {
+// freshFor is how long what was found out of the host is gone by: its rights, its
+// nodes' addresses.
+const freshFor = time.Minute
+
+// fresh reports whether a text was kept within the last minute.
+func (r *recall) fresh(key string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t, ok := r.texts[key]
-	return ok && r.now().Sub(t.at) < d
+	return ok && r.now().Sub(t.at) < freshFor
 }
 
 // wrote remembers which version of a namespace has to be seen first.

@@ -191,19 +191,19 @@ func (s *Service) resolve(who actor.Actor, c Credential) (to tenant.Context, kin
 	return to, ByToken, at("api_server", err)
 }
 
-// inCredential is where the fields of a credential are in the request.
-const inCredential = "body.credential."
+// inBody is where the fields of a credential are in the request.
+const inBody = "body.credential." //nolint:gosec // the name of a field
 
 // check refuses more than one way, and half of one.
 func (c Credential) check() error {
 	var check fault.Check
 	file, token := !c.Kubeconfig.IsZero(), c.Server != "" || !c.Token.IsZero() || c.CACert != ""
-	check.That(file || token || c.InCluster, strings.TrimSuffix(inCredential, "."), "must have a kubeconfig, or an api_server and a token, or in_cluster")
-	check.That(file || c.Context == "", inCredential+"context", "must come with a kubeconfig")
-	check.That(!token || !file && !c.InCluster, inCredential+"api_server", "must not come with another credential")
-	check.That(!file || !c.InCluster, inCredential+"in_cluster", "must not come with another credential")
-	check.That(!token || c.Server != "", inCredential+"api_server", "is required with a token")
-	check.That(!token || !c.Token.IsZero(), inCredential+"token", "is required with an api_server")
+	check.That(file || token || c.InCluster, strings.TrimSuffix(inBody, "."), "must have a kubeconfig, or an api_server and a token, or in_cluster")
+	check.That(file || c.Context == "", inBody+"context", "must come with a kubeconfig")
+	check.That(!token || !file && !c.InCluster, inBody+"api_server", "must not come with another credential")
+	check.That(!file || !c.InCluster, inBody+"in_cluster", "must not come with another credential")
+	check.That(!token || c.Server != "", inBody+"api_server", "is required with a token")
+	check.That(!token || !c.Token.IsZero(), inBody+"token", "is required with an api_server")
 	return check.Err()
 }
 
@@ -214,7 +214,7 @@ func at(field string, err error) error {
 		return err
 	}
 	named := *f
-	named.Fields = []fault.Field{{Location: inCredential + field, Message: "cannot be used; the detail says why"}}
+	named.Fields = []fault.Field{{Location: inBody + field, Message: "cannot be used; the detail says why"}}
 	return &named
 }
 

@@ -45,9 +45,10 @@ func newWorld(t *testing.T) *world {
 		Clock: coretest.NewClock(), t: t, store: memstore.New(), planes: &coretest.Planes{}, seal: keyseal.New([32]byte{}),
 		guests: memtenant.Guests{Connector: memtenant.New()},
 	}
-	for who, role := range map[*context.Context]actor.Role{&w.admin: actor.Admin, &w.operator: actor.Operator, &w.user: actor.User} {
-		*who = coretest.As(t.Context(), coretest.NewAccount(t.Context(), w.store, role), role)
+	as := func(r actor.Role) context.Context {
+		return coretest.As(t.Context(), coretest.NewAccount(t.Context(), w.store, r), r)
 	}
+	w.admin, w.operator, w.user = as(actor.Admin), as(actor.Operator), as(actor.User)
 	random := coretest.Random()
 	var err error
 	w.clusters, err = clusters.New(clusters.Deps{

@@ -106,7 +106,7 @@ func (v *visit) saw(ctx context.Context, c tenant.Change) error {
 // arrive records that the tenant can be followed. That it answers is not
 // enough: people would read of nodes that nobody has seen for long.
 func (v *visit) arrive(ctx context.Context) error {
-	if _, err := v.reached(ctx); err != nil {
+	if err := v.reached(ctx); err != nil {
 		return err
 	}
 	v.silentSince, v.lost, v.met = time.Time{}, false, true
@@ -145,9 +145,9 @@ func (v *visit) remark(ctx context.Context) error {
 }
 
 // reached writes down that the tenant answers, where that is news.
-func (v *visit) reached(ctx context.Context) (rec store.Cluster, err error) {
+func (v *visit) reached(ctx context.Context) error {
 	moved := false
-	rec, err = v.change(ctx, func(c *clusters.Cluster) bool {
+	_, err := v.change(ctx, func(c *clusters.Cluster) bool {
 		moved = v.imported && v.synced.Load() != nil && c.Connection() == clusters.ConnectionPending
 		if moved {
 			return false
@@ -156,9 +156,9 @@ func (v *visit) reached(ctx context.Context) (rec store.Cluster, err error) {
 		return c.Reach(v.deps.Now()) || told
 	})
 	if moved {
-		return rec, errMoved
+		return errMoved
 	}
-	return rec, err
+	return err
 }
 
 // errMoved ends a watch of a cluster that has been given another credential.
@@ -263,7 +263,7 @@ func (v *visit) probe(ctx context.Context) error {
 		_, err := v.in.Probe(short)
 		cancel()
 		if err == nil && v.synced.Load() != nil {
-			_, err = v.reached(ctx)
+			err = v.reached(ctx)
 		}
 		if err != nil {
 			return err
