@@ -72,7 +72,7 @@ func Modules(c Config) (fx.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	others, err := outside.Modules(outside.Config{Now: c.Now, OnThisMachine: true})
+	others, err := outside.Modules(outside.Config{Now: c.Now, OnThisMachine: true, Log: c.Log.With("part", "tenant")})
 	if err != nil {
 		return nil, err
 	}

@@ -24,14 +24,14 @@ import (
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
 
-// Config says where sign-in providers may be. The zero Config is that of a server.
+// Config says where sign-in providers and registered clusters may be. The zero Config is that of a server.
 type Config struct {
 	Now func() time.Time // nil: the system's clock
-	// Networks are not public, and providers may be in them all the same; nil:
-	// those that companies use inside.
+	// Networks are not public, and providers and registered clusters may be in
+	// them all the same; nil: those that companies use inside.
 	Networks []netip.Prefix
 	Log      *slog.Logger // nothing is logged without
-	// OnThisMachine lets providers be on loopback addresses, to try them out.
+	// OnThisMachine lets them be on loopback addresses, to try them out.
 	OnThisMachine bool
 }
 
@@ -40,7 +40,7 @@ func Modules(c Config) (fx.Option, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	people, err := oidcsso.New(oidcsso.Options{Client: outbound.New(outbound.Config{Admit: c.providers()}).HTTP(), Now: c.Now})
+	people, err := oidcsso.New(oidcsso.Options{Client: outbound.New(outbound.Config{Admit: c.inside()}).HTTP(), Now: c.Now})
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func Modules(c Config) (fx.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	guests := kubetenant.NewGuests(kubetenant.Config{Control: outbound.Control(c.providers()), Log: c.Log, Now: c.Now})
+	guests := kubetenant.NewGuests(kubetenant.Config{Control: outbound.Control(c.inside()), Log: c.Log, Now: c.Now})
 	return fx.Options(
 		app.Use[tenant.Guests](guests), fx.Invoke(func(lc fx.Lifecycle) { lc.Append(fx.StopHook(guests.Close)) }),
 		app.Use[sso.Connector](people), app.Use[captcha.Connector](puzzles),
@@ -56,14 +56,14 @@ func Modules(c Config) (fx.Option, error) {
 	), nil
 }
 
-// providers are networks that are not public, and in which a company's own
-// sign-in provider may be all the same: an administrator names it, as with mail
-// servers. The rest stays closed, such as a cloud's metadata.
-func (c Config) providers() []netip.Prefix {
+// inside are networks that are not public, and in which a company's own sign-in
+// provider and clusters may be all the same: an administrator names them, as with
+// mail servers. The rest stays closed, such as a cloud's metadata.
+func (c Config) inside() []netip.Prefix {
 	admit := slices.Clone(c.Networks)
 	if admit == nil {
 		admit = []netip.Prefix{
-			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"),
+			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("fc00::/7"),
 		}
 	}
 	if c.OnThisMachine {

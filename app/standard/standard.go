@@ -62,7 +62,7 @@ type Config struct {
 	SecretKey   secret.Text
 	Host        Host           // its Log, Now and AttemptDeadline are set here
 	JobDeadline time.Duration  // that of the app.Config; 0: its default
-	SSONetworks []netip.Prefix // that are not public, and in which sign-in providers may be; nil: private ones
+	Networks    []netip.Prefix // that are not public, and in which sign-in providers and registered clusters may be; nil: private ones
 	Log         *slog.Logger
 	Now         func() time.Time
 }
@@ -143,7 +143,7 @@ func Modules(c Config) (fx.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	others, err := outside.Modules(outside.Config{Now: c.Now, Networks: c.SSONetworks})
+	others, err := outside.Modules(outside.Config{Now: c.Now, Networks: c.Networks, Log: c.Log.With("part", "tenant")})
 	if err != nil {
 		return nil, err
 	}

@@ -141,7 +141,7 @@ func (r *accountRun) serve(settings ...string) *site {
 		r.t.Skip("there is no PostgreSQL")
 	}
 	r.ledger.keep(databasePassword, passwordIn(at))
-	settings = append(settings, "KUBEBYON_DATABASE_URL="+at, "KUBEBYON_SECRET_KEY="+r.master, "KUBEBYON_SSO_NETWORKS=127.0.0.0/8")
+	settings = append(settings, "KUBEBYON_DATABASE_URL="+at, "KUBEBYON_SECRET_KEY="+r.master, "KUBEBYON_PRIVATE_NETWORKS=127.0.0.0/8")
 	site := newSite(r.t, append(settings, r.settings()...)...)
 	r.servers = []*server{r.run(site.serve), r.run(site.serve)}
 	return site

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +20,6 @@ type serveOptions struct {
 	serverOptions
 	backends settings.Backends
 	life     settings.Life
-	networks []netip.Prefix // in which sign-in providers may be
 }
 
 func serveCommand() *cobra.Command {
@@ -48,8 +46,6 @@ by a file that the variable with _FILE behind its name names.`,
 	o.register(fs, ":8080", "none is made, kubebyon admin create does so")
 	o.backends.Register(fs)
 	o.life.RegisterServer(fs)
-	settings.Networks(fs, &o.networks, "sso-networks", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
-		"networks that are not public and in which sign-in providers may be all the same; a cloud's metadata is never one of them")
 	return settings.WithEnvironment(cmd)
 }
 
@@ -57,7 +53,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	log := process.Logger(&o.log)
 	name := process.Name()
 	where := o.backends.Config(name, log)
-	where.JobDeadline, where.SSONetworks = o.jobs.Deadline(), o.networks
+	where.JobDeadline = o.jobs.Deadline()
 	where.Host.LookOnly = o.backends.HasBroker() // what workers do needs rights that a server then does without
 	if err := where.Check(); err != nil {
 		return err

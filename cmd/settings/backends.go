@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"log/slog"
+	"net/netip"
 	"regexp"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type Backends struct {
 	values, licence           string
 	sharedNodes               bool
 	versions                  versions
+	networks                  []netip.Prefix
 	operations                int
 }
 
@@ -47,6 +49,8 @@ func (b *Backends) Register(fs *pflag.FlagSet) {
 	fs.StringVar(&b.licence, "vcluster-licence-secret", "", "Secret with vCluster's licence: NAME in each namespace, or NAMESPACE/NAME")
 	fs.BoolVar(&b.sharedNodes, "vcluster-shared-nodes", false, "make control planes that no machine can join, which need no licence")
 	fs.Var(&b.versions, "kubernetes-versions", "comma-separated versions on offer, newest first; empty: those of the default chart")
+	Networks(fs, &b.networks, "private-networks", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7",
+		"networks that are not public and in which sign-in providers and registered clusters may be all the same; a cloud's metadata is never one of them")
 	Count(fs, &b.operations, "helm-operations", 4, "how many operations of Helm may run at once")
 }
 
@@ -59,7 +63,8 @@ func (b *Backends) Config(name string, log *slog.Logger) standard.Config {
 			KubeconfigPath: b.kubeconfig, Installation: b.installation, PublicHost: b.publicHost, Chart: b.chart, ChartRepo: b.repo, ChartVersion: b.chartVersion,
 			ValuesFile: b.values, LicenceSecret: b.licence, SharedNodes: b.sharedNodes, Versions: standard.Versions(b.versions...), MaxOperations: b.operations,
 		},
-		Log: log, Now: func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },
+		Networks: b.networks,
+		Log:      log, Now: func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) },
 	}
 }
 
