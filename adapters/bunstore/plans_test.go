@@ -29,6 +29,7 @@ const mayRead = 4000
 // mayScan says which statements may look at more, and why.
 var mayScan = []struct{ shape, why string }{ //nolint:gochecknoglobals // a constant
 	{`^SELECT c.status, count\(\*\)`, "an overview counts a scope's clusters: an index alone is read"},
+	{`search_.* ORDER BY c.number LIMIT`, "a search of the fleet puts what it finds in the order of its numbers"},
 	{`^SELECT count\(\*\) AS n FROM "clusters"`, "pages of the fleet are counted: one row for each cluster of a scope"},
 	{`^SELECT \? AS part`, "metrics count the live clusters, every few seconds at most and in one question"},
 	{`^WITH old AS MATERIALIZED \(SELECT name FROM leases WHERE held_until < \?`, "housekeeping looks through the leases, which are few: one for a cluster or a turn"},
@@ -501,8 +502,8 @@ func (w walker) fleet() {
 			_, err := tx.Clusters().CountByStatus(ctx, scope, "hosted")
 			return err
 		})
-		for _, text := range searched {
-			for _, offset := range []int{0, 20, 700} {
+		for _, text := range append([]string{"cluster"}, searched...) {
+			for _, offset := range []int{0, 1, 700} {
 				w.try("fleet", func(ctx context.Context, tx store.Tx) error {
 					_, _, err := tx.Fleet().List(ctx, scope, store.FleetFilter{Search: text}, offset, 20)
 					_, _, err2 := tx.Fleet().List(ctx, scope, store.FleetFilter{Search: text, After: w.cluster(offset)}, 0, 20)
@@ -515,7 +516,7 @@ func (w walker) fleet() {
 		_, err := tx.Fleet().Sealed(ctx, w.cluster(7))
 		_, err2 := tx.Fleet().AllSealed(ctx, w.cluster(7), 20)
 		now := soon
-		e := store.FleetEntry{ClusterID: w.cluster(w.size.clusters - 1)}
+		e := store.FleetEntry{ClusterID: w.cluster(w.size.clusters - 1), UpdatedAt: now}
 		err3 := tx.Fleet().Put(ctx, &e)
 		err4 := tx.Fleet().Put(ctx, &e)
 		e.Sealed = []byte("sealed")

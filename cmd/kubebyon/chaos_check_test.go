@@ -291,7 +291,7 @@ func (c *chaos) nothingInFolder() error {
 	if err != nil {
 		return err
 	}
-	known := []string{"initial-admin-password", "kubebyon.db", "kubebyon.db-migrate", "kubebyon.db-shm", "kubebyon.db-wal", "lock", "planes", "secret.key"}
+	known := []string{"initial-admin-password", "kubebyon.db", "kubebyon.db-migrate", "kubebyon.db.lock", "kubebyon.db-shm", "kubebyon.db-wal", "lock", "planes", "secret.key"}
 	for _, e := range entries {
 		if !slices.Contains(known, e.Name()) {
 			return fmt.Errorf("the data folder holds %s", e.Name())
