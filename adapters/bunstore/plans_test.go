@@ -30,7 +30,7 @@ const mayRead = 4000
 var mayScan = []struct{ shape, why string }{ //nolint:gochecknoglobals // a constant
 	{`^SELECT c.status, count\(\*\)`, "an overview counts a scope's clusters: an index alone is read"},
 	{`search_.* ORDER BY c.number LIMIT`, "a search of the fleet puts what it finds in the order of its numbers"},
-	{`^SELECT count\(\*\) AS n FROM "clusters"`, "pages of the fleet are counted: one row for each cluster of a scope"},
+	{`^SELECT count\(\*\) AS n FROM (\(SELECT \* FROM )?"clusters"`, "pages of the fleet are counted: one row for each cluster of a scope"},
 	{`^SELECT \? AS part`, "metrics count the live clusters, every few seconds at most and in one question"},
 	{`^WITH old AS MATERIALIZED \(SELECT name FROM leases WHERE held_until < \?`, "housekeeping looks through the leases, which are few: one for a cluster or a turn"},
 	{`^SELECT t.status, CAST\(sum\(t.nodes\)`, "an overview adds up a row or two for each cluster of a scope"},
