@@ -36,6 +36,7 @@ func (b bounds) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	body := &limited{ReadCloser: a.Body, ctx: r.Context(), flow: b.flow, left: b.c.MaxObjectBytes}
 	asked := r.URL.Query()
+	room, given := r.Context().Value(roomKey{}).(int64)
 	switch {
 	case a.StatusCode != http.StatusOK: // says why not
 	case asked.Get("watch") != "":
@@ -46,11 +47,20 @@ func (b bounds) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, errForm
 		}
 		body.frames = &frames{most: b.c.MaxEventBytes}
+	case given:
+		body.left = room
 	case asked.Get("limit") != "":
 		body.left = b.c.MaxPageBytes
 	}
 	a.Body = body
 	return a, nil
+}
+
+type roomKey struct{}
+
+// withRoom says how long an answer may be that is not kept.
+func withRoom(ctx context.Context, bytes int64) context.Context {
+	return context.WithValue(ctx, roomKey{}, bytes)
 }
 
 // CloseIdleConnections lets http.Client reach what it would without bounds.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
 	certificatesclient "k8s.io/client-go/kubernetes/typed/certificates/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	rbacclient "k8s.io/client-go/kubernetes/typed/rbac/v1"
@@ -41,6 +43,10 @@ type cluster struct {
 	core  coreclient.CoreV1Interface
 	rbac  rbacclient.RbacV1Interface
 	certs certificatesclient.CertificatesV1Interface
+	// objects is for any kind, as JSON.
+	objects *rest.RESTClient
+	passage http.RoundTripper
+	rights  rights
 
 	server    string       // https://…
 	anonymous *http.Client // trusts the same server, says nothing of who asks
@@ -64,7 +70,7 @@ func (c Config) open(of id.Cluster, kubeconfig secret.Text) (*cluster, error) {
 	to.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(c.QPS, c.Burst)
 	to.ContentType = protobuf
 	to.AcceptContentTypes = to.ContentType + ",application/json"
-	t := &cluster{config: c, log: c.Log.With("cluster", of.String()), server: to.Host}
+	t := &cluster{config: c, log: c.Log.With("cluster", of.String()), server: to.Host, rights: rights{turn: make(chan struct{}, 1)}}
 	t.flow = &flow{bucket: rate.New(c.BytesAtOnce, c.BytesPerSecond), now: c.Now}
 	if err := t.dial(to); err != nil {
 		return nil, invalidKubeconfig("The kubeconfig cannot be used to connect.")
@@ -78,8 +84,11 @@ func (t *cluster) dial(to *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	authenticated, err := rest.HTTPWrappersForConfig(to, known)
+	authenticated, err := rest.HTTPWrappersForConfig(to, acting{known, t.mayAct})
 	if err != nil {
+		return err
+	}
+	if err := t.dialPassage(to); err != nil {
 		return err
 	}
 	unknown, err := t.transport(rest.AnonymousClientConfig(to))
@@ -94,7 +103,34 @@ func (t *cluster) dial(to *rest.Config) error {
 	if t.rbac, err = rbacclient.NewForConfigAndClient(to, client); err != nil {
 		return err
 	}
-	t.certs, err = certificatesclient.NewForConfigAndClient(to, client)
+	if t.certs, err = certificatesclient.NewForConfigAndClient(to, client); err != nil {
+		return err
+	}
+	asJSON := rest.CopyConfig(to)
+	asJSON.ContentType, asJSON.AcceptContentTypes = "application/json", "application/json"
+	asJSON.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	asJSON.GroupVersion = &schema.GroupVersion{}
+	t.objects, err = rest.UnversionedRESTClientForConfigAndClient(asJSON, client)
+	return err
+}
+
+// maxPassing is how many requests pass to a tenant at a time, those that last
+// among them.
+const maxPassing = 1000
+
+func (t *cluster) dialPassage(to *rest.Config) error {
+	own, err := t.connections(to)
+	if err != nil {
+		return err
+	}
+	own.ForceAttemptHTTP2, own.HTTP2 = false, nil
+	own.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	own.DisableCompression = true
+	own.MaxIdleConnsPerHost, own.MaxConnsPerHost = 32, maxPassing
+	own.ResponseHeaderTimeout = t.config.CallTimeout
+	plain := rest.CopyConfig(to)
+	plain.UserAgent = "" // the caller's own
+	t.passage, err = rest.HTTPWrappersForConfig(plain, acting{own, t.mayAct})
 	return err
 }
 
@@ -103,6 +139,14 @@ func (t *cluster) dial(to *rest.Config) error {
 func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func (t *cluster) transport(to *rest.Config) (http.RoundTripper, error) {
+	own, err := t.connections(to)
+	if err != nil {
+		return nil, err
+	}
+	return bounds{own, t.config, t.flow}, nil
+}
+
+func (t *cluster) connections(to *rest.Config) (*http.Transport, error) {
 	trust, err := rest.TLSConfigFor(to)
 	if err != nil {
 		return nil, err
@@ -127,7 +171,7 @@ func (t *cluster) transport(to *rest.Config) (http.RoundTripper, error) {
 		HTTP2: &http.HTTP2Config{SendPingTimeout: t.config.PingAfter, PingTimeout: t.config.PingTimeout},
 	}
 	t.own = append(t.own, own)
-	return bounds{own, t.config, t.flow}, nil
+	return own, nil
 }
 
 // release closes what is idle now; what is in use closes when it has been idle

@@ -33,12 +33,17 @@ func quick() kubetenant.Config {
 // impostor is a server in an API server's place.
 func impostor(t *testing.T, h http.HandlerFunc) (tenant.Tenant, *httptest.Server) {
 	t.Helper()
+	return impostorWith(t, quick(), h)
+}
+
+func impostorWith(t *testing.T, c kubetenant.Config, h http.HandlerFunc) (tenant.Tenant, *httptest.Server) {
+	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.EnableHTTP2 = true
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	return open(t, quick(), s.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})), s
+	return open(t, c, s.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})), s
 }
 
 func open(t *testing.T, c kubetenant.Config, server string, authority []byte) tenant.Tenant {

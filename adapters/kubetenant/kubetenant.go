@@ -43,6 +43,8 @@ type Config struct {
 	// second).
 	MaxObjectBytes, MaxPageBytes, MaxEventBytes int64
 	BytesAtOnce, BytesPerSecond                 float64
+	// What is held of a list, and sent of a log that is not followed (64 and 8 MiB).
+	MaxListBytes, MaxLogBytes int64
 	// What of it is followed (5000 nodes, 5000 certificate requests, 5000 pods of
 	// a node), and how many objects are asked for at a time (500).
 	MaxNodes, MaxRequests, MaxPods, PageSize int
@@ -76,6 +78,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxEventBytes, 4<<20)
 	setDefault(&c.BytesAtOnce, 128<<20)
 	setDefault(&c.BytesPerSecond, 8<<20)
+	setDefault(&c.MaxListBytes, 64<<20)
+	setDefault(&c.MaxLogBytes, 8<<20)
 	setDefault(&c.MaxNodes, 5000)
 	setDefault(&c.MaxRequests, 5000)
 	setDefault(&c.MaxPods, 5000)

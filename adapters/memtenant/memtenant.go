@@ -69,6 +69,7 @@ type Cluster struct {
 	tokens   map[string]tenant.BootstrapToken
 	pods     map[tenant.Pod]Pod
 	guarded  map[string]int // apps that a budget protects, and how many do
+	in       *contents
 }
 
 type request struct {
@@ -103,6 +104,7 @@ func newCluster() *Cluster {
 		tokens:   map[string]tenant.BootstrapToken{},
 		pods:     map[tenant.Pod]Pod{},
 		guarded:  map[string]int{},
+		in:       newContents(),
 	}
 }
 

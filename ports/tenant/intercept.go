@@ -3,6 +3,9 @@ package tenant
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
+	"net/url"
 
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
@@ -13,7 +16,7 @@ import (
 type Around = func(ctx context.Context, call string) (context.Context, func(error))
 
 // Intercept puts around about every call of the tenants that c opens, but for
-// Watch, which lasts.
+// Watch, which lasts. Of Logs and Passage it hears until they are open.
 func Intercept(c Connector, around Around) Connector { return connector{c, around} }
 
 type connector struct {
@@ -111,4 +114,60 @@ func (i intercepted) DeleteNode(ctx context.Context, node string) (err error) {
 	err = errPanicked // until the call returns
 	defer func() { done(err) }()
 	return i.Tenant.DeleteNode(ctx, node)
+}
+
+func (i intercepted) List(ctx context.Context, k Kind, q Query) (p Page, err error) {
+	ctx, done := i.around(ctx, "List")
+	err = errPanicked // until the call returns
+	defer func() { done(err) }()
+	return i.Tenant.List(ctx, k, q)
+}
+
+func (i intercepted) Get(ctx context.Context, k Kind, namespace, name string) (o Object, err error) {
+	ctx, done := i.around(ctx, "Get")
+	err = errPanicked // until the call returns
+	defer func() { done(err) }()
+	return i.Tenant.Get(ctx, k, namespace, name)
+}
+
+func (i intercepted) Create(ctx context.Context, k Kind, namespace string, o Object) (made Object, err error) {
+	ctx, done := i.around(ctx, "Create")
+	err = errPanicked // until the call returns
+	defer func() { done(err) }()
+	return i.Tenant.Create(ctx, k, namespace, o)
+}
+
+func (i intercepted) Replace(ctx context.Context, k Kind, namespace, name string, o Object) (now Object, err error) {
+	ctx, done := i.around(ctx, "Replace")
+	err = errPanicked // until the call returns
+	defer func() { done(err) }()
+	return i.Tenant.Replace(ctx, k, namespace, name, o)
+}
+
+func (i intercepted) Patch(ctx context.Context, k Kind, namespace, name string, patch Object) (now Object, err error) {
+	ctx, done := i.around(ctx, "Patch")
+	err = errPanicked // until the call returns
+	defer func() { done(err) }()
+	return i.Tenant.Patch(ctx, k, namespace, name, patch)
+}
+
+func (i intercepted) Delete(ctx context.Context, k Kind, namespace, name string, o DeleteOptions) (err error) {
+	ctx, done := i.around(ctx, "Delete")
+	err = errPanicked // until the call returns
+	defer func() { done(err) }()
+	return i.Tenant.Delete(ctx, k, namespace, name, o)
+}
+
+func (i intercepted) Logs(ctx context.Context, q LogQuery) (r io.ReadCloser, err error) {
+	ctx, done := i.around(ctx, "Logs")
+	err = errPanicked // until the call returns
+	defer func() { done(err) }()
+	return i.Tenant.Logs(ctx, q)
+}
+
+func (i intercepted) Passage(ctx context.Context) (base *url.URL, rt http.RoundTripper, err error) {
+	ctx, done := i.around(ctx, "Passage")
+	err = errPanicked // until the call returns
+	defer func() { done(err) }()
+	return i.Tenant.Passage(ctx)
 }

@@ -27,6 +27,7 @@ type Tenant interface {
 	Health
 	Joining
 	Nodes
+	Objects
 }
 
 // Health tells whether the tenant answers.

@@ -132,6 +132,34 @@ func calls(in tenant.Tenant) map[string]func(context.Context) error {
 			return err
 		},
 		"DeleteNode": func(ctx context.Context) error { return in.DeleteNode(ctx, node) },
+		"List": func(ctx context.Context) error {
+			_, err := in.List(ctx, configMaps, tenant.Query{Limit: 1})
+			return err
+		},
+		"Get": func(ctx context.Context) error { _, err := in.Get(ctx, configMaps, "default", node); return err },
+		"Create": func(ctx context.Context) error {
+			_, err := in.Create(ctx, configMaps, "default", configMap(node, "a", "b"))
+			return err
+		},
+		"Replace": func(ctx context.Context) error {
+			_, err := in.Replace(ctx, configMaps, "default", node, configMap(node, "a", "b"))
+			return err
+		},
+		"Patch": func(ctx context.Context) error {
+			_, err := in.Patch(ctx, configMaps, "default", node, tenant.Object{"data": nil})
+			return err
+		},
+		"Delete": func(ctx context.Context) error {
+			return in.Delete(ctx, configMaps, "default", node, tenant.DeleteOptions{})
+		},
+		"Logs": func(ctx context.Context) error {
+			_, err := in.Logs(ctx, tenant.LogQuery{Namespace: "default", Pod: node})
+			return err
+		},
+		"acting for somebody": func(ctx context.Context) error {
+			_, err := in.Get(tenant.ActingFor(ctx, "alice"), configMaps, "default", node)
+			return err
+		},
 	}
 }
 

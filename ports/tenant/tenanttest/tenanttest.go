@@ -95,6 +95,7 @@ func Run(t *testing.T, h Harness) {
 		"Joining": joining(),
 		"Nodes":   nodes(),
 		"Drain":   draining(),
+		"Objects": objects(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
