@@ -123,6 +123,23 @@ func (s deliveries) Get(ctx context.Context, i id.Delivery) (store.Delivery, err
 	return one[deliveryRow](ctx, s.unit, noDelivery, func(q *bun.SelectQuery) { q.Where("z.id = ?", i.String()) })
 }
 
+func (s deliveries) Hold(ctx context.Context, keys ...string) ([]store.Delivery, error) {
+	if err := s.writes(); err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	if err := plain(keys...); err != nil {
+		return nil, err
+	}
+	var rows []deliveryRow
+	// In the order of the index, so that two that hold the same take turns.
+	q := s.db.NewSelect().Model(&rows).Where("z.key IN (?)", bun.List(keys)).OrderExpr("z.key")
+	if lock := s.engine.sql().forUpdate; lock != "" {
+		q.For(lock)
+	}
+	err := q.Scan(ctx)
+	return records(rows), err
+}
+
 // Claim passes by what others are claiming or settling: they have it locked.
 func (s deliveries) Claim(ctx context.Context, holder, channel string, now, until time.Time, n int) ([]store.Delivery, error) {
 	if err := s.writes(); err != nil || n <= 0 {

@@ -471,9 +471,10 @@ func (w walker) deliveries() {
 			}
 			_, err5 := tx.Deliveries().DeleteOlderThan(ctx, soon, 100)
 			_, err6 := tx.Deliveries().Get(ctx, over.ID)
+			_, err9 := tx.Deliveries().Hold(ctx, over.Key, fresh.Key, "none")
 			_, err7 := tx.Deliveries().Forget(ctx, now, 100)
 			_, err8 := tx.Deliveries().Revive(ctx, numbered[id.DeliveryKind]("ntf", 1007), now)
-			return errors.Join(err2, err3, err4, err5, err6, err7, err8, tx.Deliveries().Insert(ctx, fresh))
+			return errors.Join(err2, err3, err4, err5, err6, err7, err8, err9, tx.Deliveries().Insert(ctx, fresh))
 		})
 	}
 	for _, user := range []id.User{{}, w.user(small)} {

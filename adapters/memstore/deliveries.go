@@ -74,6 +74,22 @@ func (s deliveries) Get(ctx context.Context, i id.Delivery) (store.Delivery, err
 	return detached(d), nil
 }
 
+// Hold holds all that there is: transactions that write take turns.
+func (s deliveries) Hold(ctx context.Context, keys ...string) (out []store.Delivery, err error) {
+	if err := s.u.writes(ctx); err != nil {
+		return nil, err
+	}
+	if err := plain(keys...); err != nil {
+		return nil, err
+	}
+	for _, d := range s.u.deliveries.rows {
+		if slices.Contains(keys, d.Key) {
+			out = append(out, detached(d))
+		}
+	}
+	return out, nil
+}
+
 func (s deliveries) Claim(ctx context.Context, holder, channel string, now, until time.Time, n int) ([]store.Delivery, error) {
 	if err := s.u.writes(ctx); err != nil {
 		return nil, err

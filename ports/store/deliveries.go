@@ -51,6 +51,9 @@ type Deliveries interface {
 	Insert(ctx context.Context, all ...Delivery) error
 	// Get fails with fault.NotFound, code delivery_not_found.
 	Get(ctx context.Context, i id.Delivery) (Delivery, error)
+	// Hold returns the deliveries that have one of keys, in no order, and keeps
+	// others from claiming and settling them until the transaction ends.
+	Hold(ctx context.Context, keys ...string) ([]Delivery, error)
 	// Claim gives holder, until then, up to n deliveries of a channel that are
 	// pending, due at now, and nobody's, or whose lease has run out at now: those
 	// first that have been due for longest. It counts an attempt of each. Two

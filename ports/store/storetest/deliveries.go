@@ -244,6 +244,22 @@ var deliveries = checks{
 		revives(d.ID, false)
 		revives(w.newDelivery().ID, false)
 	},
+	"DeliveriesAreHeldByTheirKeys": func(w *world) {
+		one, two := w.delivery(), w.delivery()
+		w.delivery()
+		w.tx(func(ctx context.Context, tx store.Tx) error {
+			got, err := tx.Deliveries().Hold(ctx, two.Key, "none", one.Key, two.Key)
+			w.must(err)
+			slices.SortFunc(got, func(a, b store.Delivery) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+			want := []store.Delivery{one, two}
+			slices.SortFunc(want, func(a, b store.Delivery) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+			is(w, "held", idsOf(got), idsOf(want))
+			same(w, got[0], want[0])
+			none, err := tx.Deliveries().Hold(ctx)
+			is(w, "without keys", len(none), 0)
+			return err
+		})
+	},
 	"SoManyDeadDeliveriesAreForgottenAtATime": func(w *world) {
 		for range 5 {
 			w.delivery(func(d *store.Delivery) { d.Status, d.UpdatedAt = store.DeliveryDead, after(-time.Hour) })

@@ -392,6 +392,10 @@ func (t things) writes() calls {
 		"Avatars.Delete":    func(ctx context.Context, tx store.Tx) error { return tx.Avatars().Delete(ctx, t.user.ID) },
 		"Settings.Put":      func(ctx context.Context, tx store.Tx) error { s := t.setting; return tx.Settings().Put(ctx, &s) },
 		"Deliveries.Insert": func(ctx context.Context, tx store.Tx) error { return tx.Deliveries().Insert(ctx, t.newDelivery) },
+		"Deliveries.Hold": func(ctx context.Context, tx store.Tx) error {
+			_, err := tx.Deliveries().Hold(ctx, t.delivery.Key)
+			return err
+		},
 		"Deliveries.Claim": func(ctx context.Context, tx store.Tx) error {
 			_, err := tx.Deliveries().Claim(ctx, "w", t.delivery.Channel, start, late, 1)
 			return err
