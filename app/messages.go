@@ -18,11 +18,14 @@ func (p *platform) newNotifications() (err error) {
 	return err
 }
 
-// mailServer is what letters go out through, as it is set at the
-// moment; one whose settings cannot be read is none.
+// mailServer is what letters go out through, as it is set at the moment. It fails
+// for one whose settings cannot be read: there is one.
 func (p *platform) mailServer(ctx context.Context, tx store.Tx) (notify.SMTP, bool, error) {
 	now, err := p.set(ctx, tx)
-	if err != nil || now.Check(settings.InSMTP) != nil || !now.SMTP.Enabled {
+	if err == nil {
+		err = now.Check(settings.InSMTP)
+	}
+	if err != nil || !now.SMTP.Enabled {
 		return notify.SMTP{}, false, err
 	}
 	return now.SMTP.Server(), true, nil

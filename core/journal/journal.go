@@ -49,7 +49,7 @@ var security = map[string]bool{ //nolint:gochecknoglobals // a constant table
 	"cluster/registered": true, "cluster/registration_updated": true, "cluster/unregistered": true,
 	"node/cordoned": true, "node/uncordoned": true, "node/drained": true, "node/deleted": true,
 	"node/joined": true, "node/offline": true,
-	"system_settings/update": true, "notification_settings/update": true, "notification_delivery/retry": true,
+	"system_settings/update": true, "notification_settings/update": true, "notification_settings/test": true, "notification_delivery/retry": true,
 	"encryption_key/rotate_data_key": true, "encryption_key/rotate_master_key": true,
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/clusters"
@@ -33,17 +34,96 @@ func (s *Service) ClusterChanged(ctx context.Context, tx store.Tx, before, after
 	case isLive(after) && isDown(after) && !isDown(before):
 		if due, key = now, fmt.Sprintf("failed/%d", after.UpdatedAt.UnixMilli()); isSilent(after) {
 			due = told(now)
-			key = fmt.Sprintf("silent/%d", due.UnixMilli())
+			key = silence(due)
 		}
 	case isLive(after) && isDown(before) && !isDown(after) && after.Status == string(clusters.Ready):
-		if isSilent(before) && now.Before(told(lastSeen(before))) {
-			return nil // nobody has heard of it
-		}
-		due, key = now, fmt.Sprintf("ready/%d", now.Truncate(span).UnixMilli())
+		return s.recovered(ctx, tx, before, after)
 	default:
 		return nil
 	}
-	return s.alert(ctx, tx, after, "alert/"+after.ID.String()+"/"+key, due)
+	all, err := s.alert(ctx, tx, after, due)
+	if err != nil {
+		return err
+	}
+	return s.post(ctx, tx, keyed(all, after.ID, key)...)
+}
+
+// recovered tells of the end of an outage those who have heard of it. What
+// failed was told at once, and so is that it has come back, every time; of
+// silence that is over, somebody hears once a span at most.
+func (s *Service) recovered(ctx context.Context, tx store.Tx, before, after store.Cluster) error {
+	now := s.deps.Now()
+	all, err := s.alert(ctx, tx, after, now)
+	if err != nil {
+		return err
+	}
+	key := fmt.Sprintf("ready/%d", after.UpdatedAt.UnixMilli())
+	if isSilent(before) {
+		if all, err = heard(ctx, tx, all, after.ID, silences(lastSeen(before), now)); err != nil {
+			return err
+		}
+		if before.Status != string(clusters.Error) {
+			key = fmt.Sprintf("ready/%d", now.Truncate(span).UnixMilli())
+		}
+	}
+	return s.post(ctx, tx, keyed(all, after.ID, key)...)
+}
+
+func silence(due time.Time) string { return fmt.Sprintf("silent/%d", due.UnixMilli()) }
+
+// silences are the keys that the last message of a cluster's silence may have,
+// if it was seen last at seen and is there again now. Between seen and when it
+// was missed some time has passed.
+func silences(seen, now time.Time) (keys []string) {
+	for _, first := range []time.Time{told(seen), now.Truncate(span)} {
+		for n := range 3 {
+			keys = append(keys, silence(first.Add(time.Duration(n)*span)))
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// heard are those of all whose target has been told of the silence, or is being
+// told, or was never to be. For the others its message still waits: it finds the
+// cluster well when it is due, and is dropped.
+func heard(ctx context.Context, tx store.Tx, all []message, c id.Cluster, silences []string) (out []message, err error) {
+	var keys []string
+	for _, key := range silences {
+		for _, m := range keyed(all, c, key) {
+			keys = append(keys, m.key)
+		}
+	}
+	known, err := tx.Deliveries().Hold(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	type target struct{ channel, user string }
+	was, waits := map[target]bool{}, map[target]bool{}
+	for _, d := range known {
+		to := target{d.Channel, d.UserID.String()}
+		switch {
+		case d.Status == store.DeliveryPending && d.LeasedUntil == nil:
+			waits[to] = true
+		case d.Status != store.DeliveryDead:
+			was[to] = true
+		}
+	}
+	for _, m := range all {
+		if to := (target{m.channel, m.user.String()}); was[to] || !waits[to] {
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+// keyed are messages about a cluster with their keys: one for each target.
+func keyed(all []message, c id.Cluster, key string) []message {
+	out := slices.Clone(all)
+	for i, m := range out {
+		out[i].key = "alert/" + c.String() + "/" + key + "/" + m.channel + "/" + m.user.String()
+	}
+	return out
 }
 
 func isLive(c store.Cluster) bool {
@@ -62,26 +142,25 @@ func lastSeen(c store.Cluster) time.Time {
 	return c.CreatedAt
 }
 
-// alert writes one message for each target.
-func (s *Service) alert(ctx context.Context, tx store.Tx, c store.Cluster, key string, due time.Time) error {
+// alert is one message for each target, without its key.
+func (s *Service) alert(ctx context.Context, tx store.Tx, c store.Cluster, due time.Time) ([]message, error) {
 	says := notify.ClusterAlert{Cluster: c.Name, Status: statusOf(c), Reason: c.LastErrorMessage, At: c.UpdatedAt, URL: s.console(ctx, tx, "/clusters/"+c.ID.String())}
 	if !isDown(c) {
 		says.Reason = ""
 	}
 	to, err := s.targets(ctx, tx, c.OwnerUserID)
 	if err != nil {
-		return fmt.Errorf("tell of a cluster: %w", err)
+		return nil, fmt.Errorf("tell of a cluster: %w", err)
 	}
 	own, err := s.ownTargets(ctx, tx)
 	if err != nil {
-		return fmt.Errorf("tell of a cluster: %w", err)
+		return nil, fmt.Errorf("tell of a cluster: %w", err)
 	}
-	var all []message
-	for _, m := range append(to, own...) {
-		m.key, m.says, m.due, m.cluster = key+"/"+m.channel+"/"+m.user.String(), says, due, c.ID
-		all = append(all, m)
+	all := append(to, own...)
+	for i := range all {
+		all[i].says, all[i].due, all[i].cluster = says, due, c.ID
 	}
-	return s.post(ctx, tx, all...)
+	return all, nil
 }
 
 func statusOf(c store.Cluster) string {
@@ -114,8 +193,9 @@ func (s *Service) targets(ctx context.Context, tx store.Tx, u id.User) (out []me
 	}
 	c := p.config(keys{})
 	if wants.Email && c.uses(Email) {
-		// What has become of a cluster is written down, whatever is wrong with the mail.
-		if _, ok, err := s.deps.SMTP(ctx, tx); err == nil && ok {
+		// What has become of a cluster is written down, whatever is wrong with the
+		// mail: the deliverer asks again.
+		if _, ok, err := s.deps.SMTP(ctx, tx); err != nil || ok {
 			out = append(out, message{channel: Email, to: who.Email, user: u})
 		}
 	}

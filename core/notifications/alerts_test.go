@@ -3,13 +3,16 @@ package notifications_test
 import (
 	"context"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/coretest"
+	"github.com/kubebyon/kubebyon/core/identity"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
+	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/ports/notify"
 	"github.com/kubebyon/kubebyon/ports/provision"
@@ -135,6 +138,104 @@ func TestAClusterThatComesUpAfterItsFirstFailureIsTold(t *testing.T) {
 			t.Errorf("told: %+v", got)
 		}
 	})
+}
+
+// TestWhatIsHeardLastIsHowItIs, however fast a cluster fails and comes back.
+func TestWhatIsHeardLastIsHowItIs(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.cluster()
+		defer w.run("a")()
+		for range 2 {
+			w.change(c.ID, func(c *clusters.Cluster) { c.Fail("The quota is used up.", now()) })
+			pass(time.Second)
+			w.change(c.ID, reach)
+			pass(time.Second)
+		}
+		var heard []bool
+		for _, m := range w.out.received() {
+			heard = append(heard, strings.Contains(m.Subject+m.Text, "ready"))
+		}
+		if !slices.Equal(heard, []bool{false, true, false, true}) {
+			t.Errorf("told of being ready: %v", heard)
+		}
+	})
+}
+
+// TestTheEndOfAnOutageThatNobodyHeardOfIsNotTold, also when the cluster had not
+// been looked at for long before it was missed.
+func TestTheEndOfAnOutageThatNobodyHeardOfIsNotTold(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		c := w.cluster()
+		defer w.run("a")()
+		pass(5 * time.Minute) // nobody has looked
+		w.change(c.ID, lose)
+		pass(90 * time.Second)
+		w.change(c.ID, reach)
+		pass(10 * time.Minute)
+		if got := w.out.received(); len(got) > 0 {
+			t.Errorf("told: %+v", got)
+		}
+	})
+}
+
+// TestOfItsEndHearWhoHaveHeardOfAnOutage, and no others.
+func TestOfItsEndHearWhoHaveHeardOfAnOutage(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.setUp(func(c *notifications.Change) { c.Enabled = new([]string{"email", "slack"}) })
+		w.out.fails(func(_ context.Context, channel string, _ notify.Message) error {
+			if channel == "email" {
+				return notify.Passing("The mail server", "busy", 0)
+			}
+			return nil
+		})
+		c := w.cluster()
+		defer w.run("a")()
+		w.change(c.ID, lose)
+		pass(5 * time.Minute)
+		w.change(c.ID, reach)
+		w.out.fails(nil)
+		pass(time.Hour)
+		if got, want := targets(w.out.received()), map[string][]string{"slack": {"", ""}}; !reflect.DeepEqual(got, want) {
+			t.Errorf("told to %v, want %v", got, want)
+		}
+	})
+}
+
+// TestAnAlertWaitsForTheMailServersSettings: whatever keeps them from being read,
+// it is written down.
+func TestAnAlertWaitsForTheMailServersSettings(t *testing.T) {
+	for _, code := range []string{"store_busy", "settings_unreadable"} {
+		t.Run(code, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				smtp, away := w.deps.SMTP, true
+				w.deps.SMTP = func(ctx context.Context, tx store.Tx) (notify.SMTP, bool, error) {
+					if away {
+						return notify.SMTP{}, false, fault.Internal.New(code, "The settings cannot be read.")
+					}
+					return smtp(ctx, tx)
+				}
+				w.remake()
+				c := w.cluster()
+				w.change(c.ID, func(c *clusters.Cluster) { c.Fail("The quota is used up.", now()) })
+				stop := w.run("a")
+				pass(time.Minute)
+				if d := w.only(); d.Status != store.DeliveryPending || !strings.Contains(d.LastError, "cannot be read") {
+					t.Errorf("meanwhile: %+v", d)
+				}
+				err := w.Send(t.Context(), nil, identity.Letter{To: mailbox, Template: "welcome"})
+				if want := map[bool]string{true: "mail_not_configured", false: code}[code == "settings_unreadable"]; fault.CodeOf(err) != want {
+					t.Errorf("a letter: %v", err)
+				}
+				stop()
+				away = false
+				defer w.run("b")()
+				pass(10 * time.Minute)
+				if got := w.out.received(); len(got) != 1 {
+					t.Errorf("afterwards: %+v", got)
+				}
+			})
+		})
+	}
 }
 
 func TestNobodyHearsWhoDoesNotWantTo(t *testing.T) {

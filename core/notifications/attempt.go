@@ -56,6 +56,9 @@ func (d *Deliverer) deliver(ctx context.Context, one store.Delivery) error {
 			return err
 		}
 	}
+	if err := d.reaches(ctx, one, m.To); err != nil {
+		return err
+	}
 	to, err := d.notifier(ctx, one.Channel, m.To)
 	if err != nil {
 		return err
@@ -70,16 +73,25 @@ func (d *Deliverer) deliver(ctx context.Context, one store.Delivery) error {
 	return err
 }
 
+// reaches fails with a moot when a target has ceased to be the person's since the
+// message was written. A code proves a target that is not theirs yet.
+func (d *Deliverer) reaches(ctx context.Context, one store.Delivery, to string) error {
+	if one.UserID.IsZero() || isCode(one) {
+		return nil
+	}
+	err := d.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) error { return stillOwn(ctx, tx, one, to) })
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.Code == "delivery_target_gone" {
+		return moot(f.Msg)
+	}
+	return err
+}
+
 // open puts a delivery into words. It returns too what it says, and of which
 // cluster, if it is of one.
 func (d *Deliverer) open(ctx context.Context, one store.Delivery) (m notify.Message, says notify.Template, about id.Cluster, err error) {
-	plain, err := d.deps.Seal.Open(ctx, purpose(one.ID), one.Sealed)
-	if fault.CodeOf(err) == "unknown_key" {
-		return m, says, about, err // this process will know it soon
-	}
-	var c contents
-	if err != nil || json.Unmarshal(plain, &c) != nil {
-		return m, says, about, unreadable()
+	c, err := d.contents(ctx, one)
+	if err != nil {
+		return m, says, about, err
 	}
 	if c.Cluster != "" {
 		if about, err = id.Parse[id.ClusterKind](c.Cluster); err != nil {
@@ -103,6 +115,25 @@ func (d *Deliverer) open(ctx context.Context, one store.Delivery) (m notify.Mess
 	return m, says, about, nil
 }
 
+// contents opens what a delivery says. What cannot be opened at the moment may be
+// later: a process learns of new keys, and a database comes back.
+func (s *Service) contents(ctx context.Context, one store.Delivery) (c contents, err error) {
+	plain, err := s.deps.Seal.Open(ctx, purpose(one.ID), one.Sealed)
+	if err != nil && !isLost(err) {
+		return c, err
+	}
+	if err != nil || json.Unmarshal(plain, &c) != nil {
+		return contents{}, unreadable()
+	}
+	return c, nil
+}
+
+// isLost tells what will never open from what does not at the moment.
+func isLost(err error) bool {
+	code := fault.CodeOf(err)
+	return code == "broken_seal" || code == "wrong_key"
+}
+
 func unreadable() error {
 	return fault.Invalid.New("delivery_unreadable", "The message was stored damaged and cannot be read.")
 }
@@ -110,7 +141,8 @@ func unreadable() error {
 // What becomes of deliveries that fail.
 const (
 	// Until a delivery is given up it is tried this often at least, and this long,
-	// which is about as often.
+	// which is about as often: it takes about an hour. What somebody has sent again
+	// is as old as it is, and has its tries anew.
 	minAttempts = 8
 	maxAge      = time.Hour
 	// maxClaims is for one that takes its process down with it every time.
@@ -118,6 +150,9 @@ const (
 
 	firstDelay = 5 * time.Second
 	lastDelay  = 15 * time.Minute
+	// longestHeed is for how long a server is left alone that asks for longer: with
+	// minAttempts it is the hour.
+	longestHeed = 8 * time.Minute
 
 	// codeLife is as long as identity.CodeLife: a code that comes later is of no use.
 	codeLife = 10 * time.Minute
@@ -151,12 +186,12 @@ func (d *Deliverer) judge(ctx context.Context, one store.Delivery, result error)
 		one.DueAt = now
 		return one, Interrupted
 	}
-	one.LastError = explain(result)
+	one.LastError = explain(result, deadline)
 	log := d.log.With("delivery", one.ID.String(), "template", one.Template, "channel", one.Channel, "attempt", one.Attempts, "code", fault.CodeOf(result))
 	if _, known := errors.AsType[*fault.Error](result); !known {
 		log = log.With("err", result)
 	}
-	one.DueAt = now.Add(d.delay(now.Sub(one.CreatedAt), result))
+	one.DueAt = now.Add(d.delay(one.Attempts, result))
 	if isPermanent(result) || d.hopeless(one) {
 		one.Status = store.DeliveryDead
 		log.WarnContext(ctx, "a message is given up")
@@ -166,8 +201,10 @@ func (d *Deliverer) judge(ctx context.Context, one store.Delivery, result error)
 	return one, Retried
 }
 
+// isPermanent leaves it to administrators to mend a password that is not taken,
+// or a token that has run out: the message is as good as before.
 func isPermanent(err error) bool {
-	return errors.Is(err, fault.Invalid) || errors.Is(err, fault.Denied)
+	return errors.Is(err, fault.Invalid) || errors.Is(err, fault.Denied) && fault.CodeOf(err) != "sender_refused"
 }
 
 // hopeless reports whether a delivery that is not due before DueAt is to be
@@ -180,12 +217,16 @@ func (d *Deliverer) hopeless(one store.Delivery) bool {
 	return age > maxAge && one.Attempts >= minAttempts || one.Attempts >= maxClaims
 }
 
-// delay doubles the age of a delivery with every attempt, and heeds a server
-// that says how long it wants to be left alone.
-func (d *Deliverer) delay(age time.Duration, result error) time.Duration {
-	wait := d.spread(min(max(2*age, firstDelay), lastDelay))
+// delay is three times as long after every attempt, and heeds a server that says
+// how long it wants to be left alone.
+func (d *Deliverer) delay(attempts int, result error) time.Duration {
+	wait := firstDelay
+	for range attempts - 1 {
+		wait = min(3*wait, lastDelay)
+	}
+	wait = d.spread(wait)
 	if f, ok := errors.AsType[*fault.Error](result); ok {
-		wait = max(wait, f.RetryAfter)
+		wait = max(wait, min(f.RetryAfter, longestHeed))
 	}
 	return wait
 }
@@ -200,13 +241,13 @@ func (d *Deliverer) spread(wait time.Duration) time.Duration {
 const maxError = 500
 
 // explain is an error for administrators. The text of one that nobody has a name
-// for is for the log only.
-func explain(err error) string {
+// for is for the log only. The limit is what it was to be done within.
+func explain(err error, limit time.Duration) string {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
 		return text.Clip(f.Msg, maxError)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Sprintf("It took longer than %d seconds.", int(deadline/time.Second))
+		return fmt.Sprintf("It took longer than %d seconds.", int(limit/time.Second))
 	}
 	return "Something went wrong on our side. The server's log has the details."
 }

@@ -27,6 +27,10 @@ type Config struct {
 	Telegram   notify.Telegram
 	WebhookOn  bool
 	Webhook    notify.Webhook
+
+	// Unreadable says that what is kept is damaged, or sealed with a key that is not
+	// there: secrets are missing, and no channel but e-mail is used.
+	Unreadable bool
 }
 
 // uses reports whether a channel is used for what happens.
@@ -45,7 +49,11 @@ type plan struct {
 	TelegramEnabled bool     `json:"telegram_enabled"`
 	TelegramChatID  string   `json:"telegram_chat_id"`
 	WebhookEnabled  bool     `json:"webhook_enabled"`
+
+	damaged bool // it is the defaults
 }
+
+func defaults() plan { return plan{EnabledChannels: []string{Email}} }
 
 // keys is what of a Config is sealed. A webhook's address is among it because it
 // often has a token in it.
@@ -88,7 +96,8 @@ func (p plan) config(k keys) Config {
 }
 
 // stored reads the section as it is; one that has never been written has
-// Version 0 and the defaults.
+// Version 0 and the defaults. What is damaged must not keep a cluster from being
+// changed.
 func stored(ctx context.Context, tx store.Tx) (set store.Setting, p plan, err error) {
 	all, err := tx.Settings().All(ctx)
 	if err != nil {
@@ -96,10 +105,11 @@ func stored(ctx context.Context, tx store.Tx) (set store.Setting, p plan, err er
 	}
 	i := slices.IndexFunc(all, func(s store.Setting) bool { return s.Name == section })
 	if i < 0 {
-		return store.Setting{Name: section}, plan{EnabledChannels: []string{Email}}, nil
+		return store.Setting{Name: section}, defaults(), nil
 	}
-	if err := json.Unmarshal(all[i].Value, &p); err != nil {
-		return set, p, fmt.Errorf("read the settings of %s: %w", section, err)
+	if json.Unmarshal(all[i].Value, &p) != nil {
+		p = defaults()
+		p.damaged = true
 	}
 	return all[i], p, nil
 }
@@ -116,16 +126,19 @@ func (s *Service) current(ctx context.Context) (c Config, set store.Setting, err
 		return c, set, err
 	}
 	var k keys
+	lost := p.damaged
 	if len(set.Sealed) > 0 {
 		plain, err := s.deps.Seal.Open(ctx, "settings/"+section, set.Sealed)
-		if err != nil {
+		if err != nil && !isLost(err) && fault.CodeOf(err) != "unknown_key" {
 			return c, set, fmt.Errorf("open the settings of %s: %w", section, err)
 		}
-		if json.Unmarshal(plain, &k) != nil { // the decoder's words may hold a secret
-			return c, set, fmt.Errorf("open the settings of %s: they are damaged", section)
+		if err != nil || json.Unmarshal(plain, &k) != nil {
+			k, lost = keys{}, true
 		}
 	}
-	return p.config(k), set, nil
+	c = p.config(k)
+	c.Unreadable = lost
+	return c, set, nil
 }
 
 // notifier returns a channel's notifier for a target, as it is set up now. The
@@ -137,6 +150,9 @@ func (s *Service) notifier(ctx context.Context, channel, to string) (notify.Noti
 	c, _, err := s.current(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if c.Unreadable {
+		return nil, notReadable()
 	}
 	if !c.uses(channel) {
 		return nil, turnedOff()
@@ -164,6 +180,9 @@ func (s *Service) made(c Config, channel string) (n notify.Notifier, err error) 
 
 func (s *Service) mailer(ctx context.Context) (notify.Notifier, error) {
 	server, ok, err := s.deps.SMTP(ctx, nil)
+	if isUnreadable(err) {
+		return nil, notReadable()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +204,13 @@ func malset(err error) error {
 
 func notSetUp() error {
 	return fault.Unavailable.New("channel_not_configured", "The channel has not been set up.")
+}
+
+// isUnreadable reports whether settings are lost until somebody sets them anew.
+func isUnreadable(err error) bool { return fault.CodeOf(err) == "settings_unreadable" }
+
+func notReadable() error {
+	return fault.Unavailable.New("channel_not_configured", "The channel's settings cannot be read: they are damaged, or sealed with a key that is not there. Set their secrets anew.")
 }
 
 func turnedOff() error {

@@ -6,8 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/kubebyon/kubebyon/adapters/keyseal"
 	"github.com/kubebyon/kubebyon/app/channels"
+	"github.com/kubebyon/kubebyon/core/clusters"
 	"github.com/kubebyon/kubebyon/core/coretest"
 	"github.com/kubebyon/kubebyon/core/kernel/actor"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
@@ -142,18 +145,122 @@ func (r *racing) InTx(ctx context.Context, do func(context.Context, store.Tx) er
 	return r.Store.InTx(ctx, do)
 }
 
-func TestOfTwoChangesAtOnceOneIsTold(t *testing.T) {
+// TestOfTwoChangesAtOnceBothAreMade, unless there is no end of them.
+func TestOfTwoChangesAtOnceBothAreMade(t *testing.T) {
 	t.Parallel()
 	w := real(t)
 	first := w.Service
-	w.deps.Store = &racing{w.store, func() {
+	race := &racing{Store: w.store}
+	other := func() {
 		if _, err := first.Configure(w.ctx, notifications.Change{TelegramChatID: new("7")}); err != nil {
 			t.Error(err)
 		}
-	}}
+	}
+	race.before = other
+	w.deps.Store = race
 	w.remake()
-	if _, err := w.Configure(w.ctx, notifications.Change{TelegramChatID: new("8")}); fault.CodeOf(err) != "stale_version" {
+	if c, err := w.Configure(w.ctx, notifications.Change{SlackChannel: new("C8")}); err != nil || c.Telegram.ChatID != "7" || c.Slack.Channel != "C8" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	var again func()
+	again = func() { other(); race.before = again }
+	race.before = again
+	if _, err := w.Configure(w.ctx, notifications.Change{SlackChannel: new("C9")}); fault.CodeOf(err) != "stale_version" {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestWhatCannotBeReadIsSetAnew: it is told, takes nothing from anybody meanwhile,
+// and is mended with new secrets.
+func TestWhatCannotBeReadIsSetAnew(t *testing.T) {
+	for name, spoil := range map[string]func(*world){
+		"another key": func(w *world) { w.deps.Seal = keyseal.New([32]byte{2}) },
+		"damaged": func(w *world) {
+			w.spoil(func(s *store.Setting) { s.Value = []byte(`[]`) })
+		},
+		"the secrets are damaged": func(w *world) {
+			w.spoil(func(s *store.Setting) { s.Sealed[len(s.Sealed)-1] ^= 1 })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.deps.Channels = channels.New(channels.Config{})
+				w.remake()
+				w.setUp()
+				spoil(w)
+				w.remake()
+				if c, err := w.Config(w.ctx); err != nil || !c.Unreadable {
+					t.Errorf("%+v, %v", c, err)
+				}
+				kept := coretest.Dump(w.store)
+				_, err := w.Configure(w.ctx, notifications.Change{SlackChannel: new("C8")})
+				if got := refusedAt(err); !slices.Equal(got, []string{"body.config.notification_delivery"}) || coretest.Dump(w.store) != kept {
+					t.Errorf("without a secret: %v", err)
+				}
+				if err := w.Try(w.ctx, "slack", slackUser, "welcome"); fault.CodeOf(err) != "channel_not_configured" || fault.KindOf(err) != fault.Conflict {
+					t.Errorf("tried: %v", err)
+				}
+				c := w.cluster()
+				w.change(c.ID, func(c *clusters.Cluster) { c.Fail("The quota is used up.", now()) })
+				w.setUp()
+				if c, err := w.Config(w.ctx); err != nil || c.Unreadable || c.Slack.BotToken.Reveal() != slackToken {
+					t.Errorf("mended: %+v, %v", c, err)
+				}
+			})
+		})
+	}
+}
+
+// TestAMessageWaitsForSettingsThatCannotBeRead.
+func TestAMessageWaitsForSettingsThatCannotBeRead(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.setUp(func(c *notifications.Change) { c.Enabled = new([]string{"webhook"}) })
+		c := w.cluster()
+		w.change(c.ID, func(c *clusters.Cluster) { c.Fail("The quota is used up.", now()) })
+		w.spoil(func(s *store.Setting) { s.Sealed[len(s.Sealed)-1] ^= 1 })
+		defer w.run("a")()
+		pass(time.Minute)
+		if d := w.only(); d.Status != store.DeliveryPending || !strings.Contains(d.LastError, "cannot be read") {
+			t.Errorf("meanwhile: %+v", d)
+		}
+		w.setUp()
+		pass(10 * time.Minute)
+		if got := w.out.received(); len(got) != 1 {
+			t.Errorf("mended: %+v", got)
+		}
+	})
+}
+
+// spoil changes the section as it is stored.
+func (w *world) spoil(how func(*store.Setting)) {
+	w.t.Helper()
+	w.tx(func(ctx context.Context, tx store.Tx) error {
+		all, err := tx.Settings().All(ctx)
+		if err != nil || len(all) != 1 {
+			return errors.Join(err, errors.New("there is no section"))
+		}
+		how(&all[0])
+		return tx.Settings().Put(ctx, &all[0])
+	})
+}
+
+// TestAWebhooksTokenIsNotShown, and what was shown may be sent back.
+func TestAWebhooksTokenIsNotShown(t *testing.T) {
+	t.Parallel()
+	w := real(t)
+	const address = "https://example.com/hook?token=hunter2"
+	w.setUp(func(c *notifications.Change) { c.WebhookURL = new(address) })
+	shown := notifications.ShownURL(address)
+	if shown != "https://example.com/hook?"+notifications.Mask || notifications.ShownURL("https://example.com/hook") != "https://example.com/hook" {
+		t.Errorf("shown: %s", shown)
+	}
+	if c, err := w.Configure(w.ctx, notifications.Change{WebhookURL: &shown}); err != nil || c.Webhook.URL != address {
+		t.Errorf("sent back: %+v, %v", c, err)
+	}
+	for _, bad := range []string{"https://other.example.com/hook?" + notifications.Mask, "https://ada:hunter2@example.com/hook"} {
+		if _, err := w.Configure(w.ctx, notifications.Change{WebhookURL: &bad}); !slices.Equal(refusedAt(err), []string{"body.config.notification_delivery.webhook_url"}) {
+			t.Errorf("%s: %v", bad, err)
+		}
 	}
 }
 
@@ -219,8 +326,24 @@ func TestASampleIsTriedAtOnce(t *testing.T) {
 			t.Errorf("refused: %v", err)
 		}
 		w.out.fails(func(ctx context.Context, _ string, _ notify.Message) error { <-ctx.Done(); return ctx.Err() })
-		if err := w.Try(w.ctx, "slack", slackUser, "welcome"); fault.CodeOf(err) != "delivery_failed" {
+		if err := w.Try(w.ctx, "slack", slackUser, "welcome"); fault.CodeOf(err) != "delivery_failed" || !strings.Contains(err.Error(), "20 seconds") {
 			t.Errorf("hangs: %v", err)
+		}
+		var events page.Of[store.AuditEvent]
+		w.tx(func(ctx context.Context, tx store.Tx) (err error) {
+			events, err = tx.Audit().List(ctx, store.AuditFilter{Action: "test"}, page.Query{Limit: 10})
+			return err
+		})
+		var results []string
+		for _, e := range events.Items {
+			results = append(results, e.Result)
+			if !e.Security || !strings.Contains(e.Message, "slack to U0***") || strings.Contains(e.Message, slackUser) {
+				t.Errorf("audit: %+v", e)
+			}
+		}
+		slices.Sort(results)
+		if !slices.Equal(results, []string{"failure", "failure", "success"}) {
+			t.Errorf("audit: %v", results)
 		}
 	})
 }

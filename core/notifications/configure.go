@@ -20,6 +20,17 @@ import (
 // it leaves the value as it is.
 const Mask = "********"
 
+// ShownURL is a webhook's address as it may be shown: services have their tokens
+// in the query. Sent back, it leaves the address as it is. One with a name or a
+// password in it is refused to begin with.
+func ShownURL(address string) string {
+	where, query, _ := strings.Cut(address, "?")
+	if query == "" {
+		return address
+	}
+	return where + "?" + Mask
+}
+
 // Config returns the channels that the installation has, to administrators.
 func (s *Service) Config(ctx context.Context) (Config, error) {
 	if _, err := access.Administers(ctx); err != nil {
@@ -45,20 +56,40 @@ type Change struct {
 	WebhookSecret    *secret.Text
 }
 
-// Configure changes the channels, for administrators. It fails with
-// fault.Conflict, code stale_version, when somebody else did so meanwhile.
+// configureTries is how often a change is made anew when somebody else has
+// changed the channels meanwhile.
+const configureTries = 3
+
+// Configure changes the channels, for administrators. What cannot be read is
+// lost with a change that sets a secret. It fails with fault.Conflict, code
+// stale_version, when others keep changing them meanwhile.
 func (s *Service) Configure(ctx context.Context, change Change) (c Config, err error) {
 	if _, err := access.Administers(ctx); err != nil {
 		return c, err
 	}
+	for range configureTries {
+		if c, err = s.configure(ctx, change); fault.CodeOf(err) != "stale_version" {
+			break
+		}
+	}
+	return c, err
+}
+
+func (s *Service) configure(ctx context.Context, change Change) (Config, error) {
 	c, set, err := s.current(ctx)
 	if err != nil {
-		return c, err
+		return Config{}, err
 	}
 	change.apply(&c)
+	var lost fault.Check
+	lost.That(!c.Unreadable || change.hasSecret(), strings.TrimSuffix(place, "."), "must set the channels' secrets anew, or clear them: what was kept of them cannot be read")
+	if err := lost.Err(); err != nil {
+		return Config{}, err
+	}
 	if err := s.check(c); err != nil {
 		return Config{}, err
 	}
+	c.Unreadable = false
 	p, k := c.parts()
 	if set.Value, err = json.Marshal(p); err != nil {
 		return Config{}, fmt.Errorf("write settings: %w", err)
@@ -86,6 +117,12 @@ func (s *Service) Configure(ctx context.Context, change Change) (c Config, err e
 	return c, nil
 }
 
+// hasSecret reports whether a change is of what is sealed.
+func (change Change) hasSecret() bool {
+	return change.SlackWebhookURL != nil || change.SlackBotToken != nil || change.TelegramBotToken != nil ||
+		change.WebhookURL != nil || change.WebhookHeaders != nil || change.WebhookSecret != nil
+}
+
 func (change Change) apply(c *Config) {
 	set(&c.Enabled, change.Enabled)
 	set(&c.SlackOn, change.SlackOn)
@@ -96,7 +133,9 @@ func (change Change) apply(c *Config) {
 	set(&c.Telegram.ChatID, change.TelegramChatID)
 	set(&c.Telegram.BotToken, change.TelegramBotToken)
 	set(&c.WebhookOn, change.WebhookOn)
-	set(&c.Webhook.URL, change.WebhookURL)
+	if to := change.WebhookURL; to != nil && *to != ShownURL(c.Webhook.URL) {
+		c.Webhook.URL = *to
+	}
 	set(&c.Webhook.Secret, change.WebhookSecret)
 	if change.WebhookHeaders == nil {
 		return
@@ -127,6 +166,7 @@ func (s *Service) check(c Config) error {
 		found.That(slices.Contains(Channels(), name), place+"enabled_channels", "must be of %s", strings.Join(Channels(), ", "))
 		found.That(!slices.Contains(c.Enabled[:i], name), place+"enabled_channels", "must name each channel once")
 	}
+	found.That(!strings.Contains(c.Webhook.URL, Mask), place+"webhook_url", "must be given whole: what was read has its query masked")
 	for _, value := range c.Webhook.Headers {
 		found.That(!value.IsZero() && !value.Equal(secret.New(Mask)), place+"webhook_headers", "must have values")
 	}

@@ -40,7 +40,7 @@ type Deps struct {
 	Random   id.Random
 
 	// SMTP returns the installation's mail server, and false while none is set. It
-	// asks the store with tx, unless that is nil: it is called outside of a
+	// fails with code settings_unreadable for one whose settings are lost. It asks the store with tx, unless that is nil: it is called outside of a
 	// transaction then.
 	SMTP func(ctx context.Context, tx store.Tx) (notify.SMTP, bool, error)
 	// BaseURL is where people find the console; empty while nobody has said. It asks

@@ -77,7 +77,7 @@ func (s *Service) seal(ctx context.Context, d id.Delivery, m message) ([]byte, e
 // Send implements identity.Mail.
 func (s *Service) Send(ctx context.Context, tx store.Tx, l identity.Letter) error {
 	_, ok, err := s.deps.SMTP(ctx, tx)
-	if err != nil {
+	if err != nil && !isUnreadable(err) {
 		return err
 	}
 	if !ok {

@@ -122,15 +122,46 @@ func TestATroubleThatPassesIsForgotten(t *testing.T) {
 
 func TestWhatIsRefusedIsGivenUpAtOnce(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		for i, err := range []error{notify.Refused("The mail server", "no such user"), notify.Locked("The mail server", "wrong password")} {
-			w.out.fails(func(context.Context, string, notify.Message) error { return err })
-			w.welcome(fmt.Sprint(i))
-			stop := w.run("a")
-			pass(3 * time.Second)
-			stop()
-			if d := w.deliveries()[0]; d.Status != store.DeliveryDead || d.Attempts != 1 || !strings.Contains(d.LastError, "The mail server") {
-				t.Errorf("%v: %+v", err, d)
+		w.out.fails(func(context.Context, string, notify.Message) error {
+			return notify.Refused("The mail server", "no such user")
+		})
+		w.welcome("one")
+		defer w.run("a")()
+		pass(3 * time.Second)
+		if d := w.only(); d.Status != store.DeliveryDead || d.Attempts != 1 || !strings.Contains(d.LastError, "The mail server") {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
+// TestASenderThatIsRefusedMayBeMended: a wrong password costs no message, and no
+// code, that is still good when an administrator has set the right one.
+func TestASenderThatIsRefusedMayBeMended(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.out.fails(func(context.Context, string, notify.Message) error {
+			return notify.Locked("The mail server", "wrong password")
+		})
+		w.welcome("one")
+		w.send("code")
+		defer w.run("a")()
+		pass(time.Minute)
+		for _, d := range w.deliveries() {
+			if d.Status != store.DeliveryPending || d.Attempts < 2 || !strings.Contains(d.LastError, "wrong password") {
+				t.Errorf("%+v", d)
 			}
+		}
+		w.out.fails(nil)
+		pass(5 * time.Minute)
+		if got := w.out.received(); len(got) != 2 {
+			t.Errorf("after it was mended: %+v", got)
+		}
+		w.out.fails(func(context.Context, string, notify.Message) error {
+			return notify.Locked("The mail server", "wrong password")
+		})
+		w.welcome("two")
+		pass(2 * time.Hour)
+		if d := w.deliveries()[0]; d.Status != store.DeliveryDead {
+			t.Errorf("never mended: %+v", d)
 		}
 	})
 }
@@ -148,6 +179,24 @@ func TestAServerIsLeftAloneForAsLongAsItSays(t *testing.T) {
 		stop()
 		if len(tries) != 2 || tries[1].Sub(tries[0]) < 7*time.Minute {
 			t.Errorf("tried at %v", tries)
+		}
+	})
+}
+
+// TestAServerThatWantsToBeLeftAloneForLongKeepsNoMessage for longer than others.
+func TestAServerThatWantsToBeLeftAloneForLongKeepsNoMessage(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		var tries []time.Duration
+		began := time.Now()
+		w.out.fails(func(context.Context, string, notify.Message) error {
+			tries = append(tries, time.Since(began))
+			return notify.Passing("The mail server", "busy", 24*time.Hour)
+		})
+		w.welcome("one")
+		defer w.run("a")()
+		pass(100 * time.Minute)
+		if d := w.only(); d.Status != store.DeliveryDead || d.UpdatedAt.Sub(d.CreatedAt) < 45*time.Minute || d.UpdatedAt.Sub(d.CreatedAt) > 80*time.Minute {
+			t.Errorf("tried at %v: %+v", tries, d)
 		}
 	})
 }

@@ -2,7 +2,6 @@ package notifications
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -71,15 +70,11 @@ func (s *Service) address(ctx context.Context, d store.Delivery) (string, error)
 		return "", fault.Conflict.New("delivery_not_kept",
 			"What the message said is not kept any more: it is for %d days after it was given up, and not when there was no reason for it any more.", int(wordsKept/(24*time.Hour)))
 	}
-	plain, err := s.deps.Seal.Open(ctx, purpose(d.ID), d.Sealed)
-	if fault.CodeOf(err) == "unknown_key" {
-		return "", err // this process will know it soon
-	}
-	var c contents
-	if err != nil || json.Unmarshal(plain, &c) != nil {
+	c, err := s.contents(ctx, d)
+	if fault.CodeOf(err) == "delivery_unreadable" {
 		return "", fault.Conflict.New("delivery_not_kept", "The message was stored damaged and cannot be read.")
 	}
-	return c.To, nil
+	return c.To, err
 }
 
 // stillOwn fails when a target is not the person's any more.

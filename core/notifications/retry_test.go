@@ -125,6 +125,65 @@ func TestWhatIsNotSentAgain(t *testing.T) {
 	})
 }
 
+// TestWhatIsSentAgainIsTriedAsWhatIsNew: soon at first, and as often.
+func TestWhatIsSentAgainIsTriedAsWhatIsNew(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		d := w.dead(w.welcome)
+		pass(5 * 24 * time.Hour)
+		began := time.Now()
+		var tries []time.Duration
+		w.out.fails(func(context.Context, string, notify.Message) error {
+			tries = append(tries, time.Since(began))
+			return notify.Passing("The mail server", "busy", 0)
+		})
+		if _, err := w.Retry(w.ctx, d.ID); err != nil {
+			t.Fatal(err)
+		}
+		defer w.run("a")()
+		pass(90 * time.Minute)
+		if n := len(tries); n < 8 || tries[2] > 30*time.Second || tries[n-1] < 25*time.Minute || tries[n-1] > 75*time.Minute || w.only().Status != store.DeliveryDead {
+			t.Errorf("tried at %v: %+v", tries, w.only())
+		}
+	})
+}
+
+// TestAMessageOnItsWayReachesNobodyElse: not a target that the person has
+// changed, and nobody who was banned.
+func TestAMessageOnItsWayReachesNobodyElse(t *testing.T) {
+	for name, change := range map[string]func(*world){
+		"another chat": func(w *world) { w.prefer(notifications.Wish{TelegramChatID: new("515151")}) },
+		"banned":       func(w *world) { w.give(identity.Banned) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.setUp(func(c *notifications.Change) { c.TelegramChatID = new("") })
+				w.prefer(notifications.Wish{Email: new(false), Telegram: new(true), TelegramChatID: new(chat)})
+				w.tx(func(ctx context.Context, tx store.Tx) error {
+					return w.OrderPaid(ctx, tx, w.ada, notify.OrderPaid{Order: "ord_1", Plan: "Team", Amount: "12.00 EUR", At: now()})
+				})
+				change(w)
+				defer w.run("a")()
+				pass(time.Minute)
+				if d := w.only(); d.Status != store.DeliveryDead || !strings.Contains(d.LastError, "not the person's own any more") || len(w.out.received()) > 0 {
+					t.Errorf("%+v, received %+v", d, w.out.received())
+				}
+			})
+		})
+	}
+}
+
+// give gives Ada's account a status.
+func (w *world) give(status identity.Status) {
+	w.t.Helper()
+	w.tx(func(ctx context.Context, tx store.Tx) error {
+		u, err := tx.Users().Get(ctx, w.ada)
+		if u.Status = string(status); err == nil {
+			err = tx.Users().Update(ctx, &u)
+		}
+		return err
+	})
+}
+
 // TestNothingIsSentAgainToATargetThatIsNotThePersonsOwn any more.
 func TestNothingIsSentAgainToATargetThatIsNotThePersonsOwn(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
@@ -138,18 +197,9 @@ func TestNothingIsSentAgainToATargetThatIsNotThePersonsOwn(t *testing.T) {
 		w.prefer(notifications.Wish{TelegramChatID: new("515151")})
 		w.refuses(d.ID, "delivery_target_gone")
 		w.prefer(notifications.Wish{TelegramChatID: new(chat)})
-		ban := func(status identity.Status) {
-			w.tx(func(ctx context.Context, tx store.Tx) error {
-				u, err := tx.Users().Get(ctx, w.ada)
-				if u.Status = string(status); err == nil {
-					err = tx.Users().Update(ctx, &u)
-				}
-				return err
-			})
-		}
-		ban(identity.Banned)
+		w.give(identity.Banned)
 		w.refuses(d.ID, "delivery_target_gone")
-		ban(identity.Active)
+		w.give(identity.Active)
 		if _, err := w.Retry(w.ctx, d.ID); err != nil {
 			t.Error(err)
 		}

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/kubebyon/kubebyon/core/access"
+	"github.com/kubebyon/kubebyon/core/journal"
 	"github.com/kubebyon/kubebyon/core/kernel/fault"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/ports/notify"
+	"github.com/kubebyon/kubebyon/ports/store"
 )
 
 // patience is how long somebody waits for a message that is tried.
@@ -41,16 +43,34 @@ func (s *Service) Try(ctx context.Context, channel, target, template string) err
 		return err
 	}
 	now := s.deps.Now()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = to.Deliver(ctx, notify.Message{
+	failed := to.Deliver(limited, notify.Message{
 		ID: id.New[id.DeliveryKind](now, s.deps.Random()).String(), Event: template, At: now, To: target,
 		Subject: words.Subject, Text: words.Text, HTML: words.HTML,
 	})
-	if err != nil {
-		return fault.Unavailable.New("delivery_failed", "%s", explain(err))
+	if err := s.tried(ctx, channel, target, failed == nil); err != nil {
+		return err
+	}
+	if failed != nil {
+		return fault.Unavailable.New("delivery_failed", "%s", explain(failed, patience))
 	}
 	return nil
+}
+
+// tried writes down that a sample was sent, also for somebody who has not waited
+// for the end.
+func (s *Service) tried(ctx context.Context, channel, target string, taken bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	e := journal.Event{Resource: "notification_settings", Action: "test", ResourceID: section, Message: "Sent a sample through the channel " + channel + "."}
+	if target != "" {
+		e.Message = "Sent a sample through the channel " + channel + " to " + masked(target) + "."
+	}
+	if !taken {
+		e.Result = journal.Failure
+	}
+	return s.deps.Store.InTx(ctx, func(ctx context.Context, tx store.Tx) error { return s.journal.Write(ctx, tx, e) })
 }
 
 // saved is a channel's notifier as it is set up.
@@ -59,7 +79,10 @@ func (s *Service) saved(ctx context.Context, channel string) (n notify.Notifier,
 		n, err = s.mailer(ctx)
 	} else {
 		var c Config
-		if c, _, err = s.current(ctx); err == nil {
+		switch c, _, err = s.current(ctx); {
+		case err == nil && c.Unreadable:
+			err = notReadable()
+		case err == nil:
 			n, err = s.made(c, channel)
 		}
 	}

@@ -28,7 +28,8 @@ func Refused(by, reason string) *fault.Error {
 	return fault.Invalid.New("message_refused", "%s refused the message: %s.", by, reason)
 }
 
-// Locked is the error of a sender that is not let in.
+// Locked is the error of a sender that is not let in. It lasts until somebody
+// mends the sender's password or token.
 func Locked(by, reason string) *fault.Error {
 	return fault.Denied.New("sender_refused", "%s does not let the sender in: %s.", by, reason)
 }

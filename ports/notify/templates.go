@@ -98,7 +98,8 @@ func Sample(name string) (Template, error) {
 	return Samples()[i], nil
 }
 
-// Decode reads the JSON of a template of a name.
+// Decode reads the JSON of a template of a name. It fails with fault.Unavailable
+// for a name that there is not: a server of a newer version knows it.
 func Decode(name string, data []byte) (Template, error) {
 	switch name {
 	case "welcome":
@@ -112,7 +113,7 @@ func Decode(name string, data []byte) (Template, error) {
 	case "password-reset":
 		return decode[PasswordReset](data)
 	}
-	return nil, unknown()
+	return nil, fault.Unavailable.New("template_unknown", "This server does not know the message's template: a newer one has written it.")
 }
 
 func decode[T Template](data []byte) (Template, error) {
