@@ -153,6 +153,46 @@ func TestAdministratorsSetUpChannels(t *testing.T) {
 	}
 }
 
+// TestChannelsThatCannotBeReadAreMended over the API that tells of them.
+func TestChannelsThatCannotBeReadAreMended(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	admin := w.as(adminEmail)
+	put := func(delivery map[string]any) answer {
+		return admin.do("PUT", channelsPath, map[string]any{"config": map[string]any{"notification_delivery": delivery}})
+	}
+	hook := map[string]any{"webhook_enabled": true, "webhook_url": "https://example.com/hook?token=hunter2"}
+	put(hook).want(200, "")
+	err := w.store.InTx(t.Context(), func(ctx context.Context, tx store.Tx) error {
+		all, err := tx.Settings().All(ctx)
+		for _, s := range all {
+			if s.Name == "notification_delivery" {
+				s.Sealed[len(s.Sealed)-1] ^= 1
+				err = tx.Settings().Put(ctx, &s)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := func(want bool) {
+		t.Helper()
+		said := admin.do("GET", "/api/console/admin/system-settings", nil).want(200, "")
+		read := admin.do("GET", channelsPath, nil).want(200, "")
+		if strings.Contains(said.Body.String(), `"notification_delivery"`) != want || read.at("config", "notification_delivery", "unreadable") != want {
+			t.Errorf("%s\n%s", said.Body, read.Body)
+		}
+	}
+	lists(true)
+	admin.do("PUT", channelsPath, admin.do("GET", channelsPath, nil).json()).want(400, "validation_failed")
+	if r := put(hook).want(200, ""); strings.Contains(r.Body.String(), "hunter2") || r.at("config", "notification_delivery", "webhook_url") != "https://example.com/hook?"+notifications.Mask {
+		t.Errorf("%s", r.Body)
+	}
+	lists(false)
+	admin.do("PUT", channelsPath, admin.do("GET", channelsPath, nil).json()).want(200, "")
+}
+
 func TestASampleIsSent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

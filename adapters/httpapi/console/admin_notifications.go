@@ -26,9 +26,10 @@ type NotificationDelivery struct {
 	TelegramChatID             *string           `json:"telegram_chat_id" example:"-1001234567890"`
 	TelegramBotTokenConfigured bool              `json:"telegram_bot_token_configured" example:"false"`
 	WebhookEnabled             bool              `json:"webhook_enabled" example:"true"`
-	WebhookURL                 *string           `json:"webhook_url" example:"https://example.com/hooks/kubebyon"`
+	WebhookURL                 *string           `json:"webhook_url" doc:"Its query is masked." example:"https://example.com/hooks/kubebyon"`
 	WebhookHeaders             map[string]string `json:"webhook_headers" nullable:"false" doc:"Their names; the values are masked."`
 	WebhookSecretConfigured    bool              `json:"webhook_secret_configured" example:"true"`
+	Unreadable                 bool              `json:"unreadable" doc:"What is kept is damaged or sealed with a key that is not there. No channel but e-mail is in use; set the secrets anew." example:"false"`
 }
 
 // NotificationConfig is all that is set about messages.
@@ -60,12 +61,13 @@ type NotificationDeliveryUpdate struct {
 	TelegramBotTokenChanged    bool              `json:"telegram_bot_token_changed,omitempty" example:"true"`
 	TelegramBotTokenConfigured bool              `json:"telegram_bot_token_configured,omitempty" doc:"Passed by." example:"true"`
 	WebhookEnabled             *bool             `json:"webhook_enabled,omitempty" doc:"true needs a webhook_url." example:"false"`
-	WebhookURL                 *string           `json:"webhook_url,omitempty" doc:"http or https, to a public host." example:"https://example.com/hooks/kubebyon"`
+	WebhookURL                 *string           `json:"webhook_url,omitempty" doc:"http or https, to a public host. What was read stays what it is." example:"https://example.com/hooks/kubebyon"`
 	WebhookHeaders             map[string]string `json:"webhook_headers,omitempty" doc:"All that are sent. Count with webhook_headers_changed, and are refused without; a value that is the mask stays."`
 	WebhookHeadersChanged      bool              `json:"webhook_headers_changed,omitempty" example:"true"`
 	WebhookSecret              string            `json:"webhook_secret,omitempty" format:"password" maxLength:"512" doc:"What messages are signed with. Counts with webhook_secret_changed, and is refused without; empty clears it." example:"s3cr3t"`
 	WebhookSecretChanged       bool              `json:"webhook_secret_changed,omitempty" example:"true"`
 	WebhookSecretConfigured    bool              `json:"webhook_secret_configured,omitempty" doc:"Passed by." example:"true"`
+	Unreadable                 bool              `json:"unreadable,omitempty" doc:"Passed by." example:"false"`
 }
 
 // NotificationConfigUpdate changes what is set about messages.
@@ -174,8 +176,8 @@ func showNotificationConfig(c notifications.Config) *notificationConfigOut {
 		EnabledChannels: append([]string{}, c.Enabled...), SlackEnabled: c.SlackOn, SlackChannel: orNull(c.Slack.Channel),
 		SlackWebhookConfigured: !c.Slack.WebhookURL.IsZero(), SlackBotTokenConfigured: !c.Slack.BotToken.IsZero(),
 		TelegramEnabled: c.TelegramOn, TelegramChatID: orNull(c.Telegram.ChatID), TelegramBotTokenConfigured: !c.Telegram.BotToken.IsZero(),
-		WebhookEnabled: c.WebhookOn, WebhookURL: orNull(c.Webhook.URL), WebhookHeaders: map[string]string{},
-		WebhookSecretConfigured: !c.Webhook.Secret.IsZero(),
+		WebhookEnabled: c.WebhookOn, WebhookURL: orNull(notifications.ShownURL(c.Webhook.URL)), WebhookHeaders: map[string]string{},
+		WebhookSecretConfigured: !c.Webhook.Secret.IsZero(), Unreadable: c.Unreadable,
 	}
 	for name := range maps.Keys(c.Webhook.Headers) {
 		d.WebhookHeaders[name] = notifications.Mask

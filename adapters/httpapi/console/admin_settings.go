@@ -8,6 +8,7 @@ import (
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
+	"github.com/kubebyon/kubebyon/core/notifications"
 	"github.com/kubebyon/kubebyon/core/settings"
 )
 
@@ -23,7 +24,7 @@ type SystemSettings struct {
 	HCaptcha            HCaptchaSettings   `json:"hcaptcha"`
 	Stripe              StripeSettings     `json:"stripe"`
 	SMTP                SMTPSettings       `json:"smtp"`
-	UnreadableSections  []string           `json:"unreadable_sections" nullable:"false" doc:"Sections that are damaged or sealed with a key that is not there. They are not in use; set their secrets anew."`
+	UnreadableSections  []string           `json:"unreadable_sections" nullable:"false" doc:"Sections that are damaged or sealed with a key that is not there. They are not in use; set their secrets anew: those of notification_delivery among the messages' settings."`
 	UpdatedAt           *operation.Time    `json:"updated_at" nullable:"true" doc:"null: nothing was ever set."`
 }
 
@@ -184,7 +185,11 @@ func (h console) registerSettings() {
 		Summary: "Read the system settings", Description: "For administrators. Of a secret the answer tells only whether there is one.",
 	}, []string{"forbidden"}, func(ctx context.Context, _ *struct{}) (*settingsOut, error) {
 		now, err := h.Settings.Get(ctx)
-		return &settingsOut{showSettings(now)}, err
+		if err != nil {
+			return nil, err
+		}
+		messages, err := h.Notifications.Config(ctx)
+		return &settingsOut{showSettings(now, messages)}, err
 	})
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "updateSystemSettings", Method: http.MethodPut, Path: "/api/console/admin/system-settings", Tags: []string{tagAdmin},
@@ -193,11 +198,19 @@ func (h console) registerSettings() {
 			"A secret `X` counts together with `X_changed`: true; without it, a secret that is not empty is refused.",
 	}, []string{"forbidden", "stale_version"}, func(ctx context.Context, in *struct{ Body SystemSettingsChange }) (*settingsOut, error) {
 		now, err := h.Settings.Update(ctx, in.Body.Settings.change())
-		return &settingsOut{showSettings(now)}, err
+		if err != nil {
+			return nil, err
+		}
+		messages, _ := h.Notifications.Config(ctx) // the change is made
+		return &settingsOut{showSettings(now, messages)}, nil
 	})
 }
 
-func showSettings(s settings.Snapshot) SystemSettingsAnswer {
+func showSettings(s settings.Snapshot, messages notifications.Config) SystemSettingsAnswer {
+	unreadable := each(s.Unreadable(), func(name settings.Section) string { return string(name) })
+	if messages.Unreadable {
+		unreadable = append(unreadable, "notification_delivery")
+	}
 	dns, captcha, smtp := s.IngressDNS, s.HCaptcha, s.SMTP
 	return SystemSettingsAnswer{SystemSettings{
 		PublicBaseURL: orNull(s.PublicBaseURL), JoinBaseURL: orNull(s.JoinBaseURL),
@@ -215,7 +228,7 @@ func showSettings(s settings.Snapshot) SystemSettingsAnswer {
 			Enabled: smtp.Enabled, Host: orNull(smtp.Host), Port: smtp.Port, Username: orNull(smtp.Username),
 			PasswordConfigured: !smtp.Password.IsZero(), From: orNull(smtp.From), TLS: smtp.TLS,
 		},
-		UnreadableSections: each(s.Unreadable(), func(name settings.Section) string { return string(name) }),
+		UnreadableSections: unreadable,
 		UpdatedAt:          operation.MaybeAt(s.UpdatedAt()),
 	}}
 }
