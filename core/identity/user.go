@@ -73,17 +73,24 @@ const (
 	roleRule    = "must be admin, operator or user"
 )
 
-// normalAddress returns the one spelling under which an address is kept.
+// normalAddress returns the one spelling under which an address is kept. Only
+// ASCII is lowered: beyond it there are letters whose small form is an ASCII one
+// (the Kelvin sign's is k), so that somebody else's mailbox would become yours.
 func normalAddress(email string) (string, bool) {
 	if !utf8.ValidString(email) { // lowering would mend it into another address
 		return "", false
 	}
-	email = strings.ToLower(strings.TrimSpace(email))
+	email = strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, strings.TrimSpace(email))
 	a, err := mail.ParseAddress(email)
 	if err != nil || a.Address != email || len(email) > 254 || !strings.Contains(email, "@") {
 		return "", false
 	}
-	return email, !strings.ContainsFunc(email, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) })
+	return email, !strings.ContainsFunc(email, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == '[' })
 }
 
 const (

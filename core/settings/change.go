@@ -143,6 +143,7 @@ func (m *merge) ingressDNS(c *IngressDNSChange) {
 
 func (m *merge) smtp(c *SMTPChange) {
 	s := &m.to.SMTP
+	was := *s
 	set(&s.Enabled, c.Enabled)
 	set(&s.Host, c.Host)
 	set(&s.Port, c.Port)
@@ -150,6 +151,7 @@ func (m *merge) smtp(c *SMTPChange) {
 	m.secret(InSMTP, location(InSMTP, "password"), &s.Password, c.Password)
 	set(&s.From, c.From)
 	set(&s.TLS, c.TLS)
+	m.follows(location(InSMTP, "password"), was.Password, c.Password, s.Host != was.Host || s.Port != was.Port || s.TLS != was.TLS)
 }
 
 func (m *merge) providers(changes []ProviderChange) {
@@ -157,8 +159,9 @@ func (m *merge) providers(changes []ProviderChange) {
 	m.to.OAuth.Providers = make([]Provider, 0, len(changes))
 	for i, c := range changes {
 		p := Provider{Name: c.Name}
+		was := p
 		if j := slices.IndexFunc(before, func(p Provider) bool { return p.Name == c.Name }); j >= 0 {
-			p = before[j]
+			p, was = before[j], before[j]
 		}
 		set(&p.DisplayName, c.DisplayName)
 		set(&p.Type, c.Type)
@@ -166,8 +169,15 @@ func (m *merge) providers(changes []ProviderChange) {
 		set(&p.ClientID, c.ClientID)
 		m.secret(InOAuth, providerAt(i)+".client_secret", &p.ClientSecret, c.ClientSecret)
 		set(&p.Enabled, c.Enabled)
+		m.follows(providerAt(i)+".client_secret", was.ClientSecret, c.ClientSecret, p.Issuer != was.Issuer || p.Type != was.Type)
 		m.to.OAuth.Providers = append(m.to.OAuth.Providers, p)
 	}
+}
+
+// follows wants a secret anew with another place that it would be sent to:
+// whoever may set where does not thereby get to know what.
+func (m *merge) follows(at string, kept secret.Text, c SecretChange, moved bool) {
+	m.check.That(kept.IsZero() || c.Changed || !moved, at, "must be sent anew, or cleared, with another place to send it to")
 }
 
 func set[T any](field, asked *T) {

@@ -165,6 +165,38 @@ func TestAProvidersSecretFollowsItsName(t *testing.T) {
 	}
 }
 
+// TestASecretDoesNotFollowToAnotherPlace: who may change where a secret is sent
+// does not get to know it by that.
+func TestASecretDoesNotFollowToAnotherPlace(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	provider := func(p settings.ProviderChange) settings.Change {
+		p.Name = "company"
+		return settings.Change{OAuth: &settings.OAuthChange{Providers: []settings.ProviderChange{p}}}
+	}
+	w.set(t, settings.Change{SMTP: &settings.SMTPChange{Host: new("mail.example.com"), Username: new("kubebyon"), Password: newSecret("secret")}})
+	w.set(t, provider(settings.ProviderChange{DisplayName: new("Us"), Type: new("oidc"), Issuer: new("https://id.example.com"), ClientID: new("x"), ClientSecret: newSecret("secret")}))
+	for at, c := range map[string]settings.Change{
+		"body.settings.smtp.password host":               {SMTP: &settings.SMTPChange{Host: new("evil.example.com")}},
+		"body.settings.smtp.password port":               {SMTP: &settings.SMTPChange{Port: new(2525)}},
+		"body.settings.smtp.password tls":                {SMTP: &settings.SMTPChange{TLS: new("none")}},
+		"body.settings.oauth.providers[0].client_secret": provider(settings.ProviderChange{Issuer: new("https://evil.example.com")}),
+	} {
+		field, _, _ := strings.Cut(at, " ")
+		_, err := w.Update(w.ctx, c)
+		if f, ok := errors.AsType[*fault.Error](err); !ok || f.Code != fault.ValidationFailed || len(f.Fields) == 0 || f.Fields[0].Location != field {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+	after := w.set(t, settings.Change{SMTP: &settings.SMTPChange{Host: new("mail2.example.com"), Password: newSecret("")}})
+	if after.SMTP.Host != "mail2.example.com" || !after.SMTP.Password.IsZero() {
+		t.Errorf("%+v", after.SMTP)
+	}
+	if same := w.set(t, provider(settings.ProviderChange{Issuer: new("https://id.example.com"), ClientID: new("y")})); same.OAuth.Providers[0].ClientSecret.IsZero() {
+		t.Error("the same place wants the secret anew")
+	}
+}
+
 // TestChangesAtOnceAreBothMade, also to the same section; and those that fail
 // leave nothing.
 func TestChangesAtOnceAreBothMade(t *testing.T) {
@@ -176,9 +208,9 @@ func changesAtOnce(t *testing.T, w *world) {
 	t.Helper()
 	services := []*settings.Service{w.Service, w.over(t, func(*settings.Deps) {}), w.over(t, func(*settings.Deps) {})}
 	changes := []settings.Change{
-		{SMTP: &settings.SMTPChange{Host: new("mail.example.com")}, RegistrationEnabled: new(true)},
-		{SMTP: &settings.SMTPChange{Username: new("kubebyon"), Password: newSecret("secret")}, PublicBaseURL: new("https://a.example.com")},
-		{SMTP: &settings.SMTPChange{Port: new(25)}, HCaptcha: &settings.HCaptchaChange{SiteKey: new("site")}},
+		{SMTP: &settings.SMTPChange{From: new("kubebyon@example.com")}, RegistrationEnabled: new(true)},
+		{SMTP: &settings.SMTPChange{Host: new("mail.example.com"), Port: new(25), Password: newSecret("secret")}, PublicBaseURL: new("https://a.example.com")},
+		{SMTP: &settings.SMTPChange{Username: new("kubebyon")}, HCaptcha: &settings.HCaptchaChange{SiteKey: new("site")}},
 	}
 	var wg sync.WaitGroup
 	for i, c := range changes {
