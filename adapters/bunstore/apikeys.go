@@ -16,6 +16,7 @@ type apiKeyRow struct {
 
 	ID            key[id.APIKeyKind] `bun:"id,pk"`
 	UserID        key[id.UserKind]   `bun:"user_id"`
+	Number        int64              `bun:"number"`
 	Name          string             `bun:"name"`
 	DisplayPrefix string             `bun:"display_prefix"`
 	ValueHash     []byte             `bun:"value_hash"`
@@ -28,7 +29,7 @@ type apiKeyRow struct {
 
 func toAPIKeyRow(k store.APIKey) *apiKeyRow {
 	return &apiKeyRow{
-		ID: keyOf(k.ID), UserID: keyOf(k.UserID), Name: k.Name, DisplayPrefix: k.DisplayPrefix, ValueHash: blob(k.ValueHash),
+		ID: keyOf(k.ID), UserID: keyOf(k.UserID), Number: k.Number, Name: k.Name, DisplayPrefix: k.DisplayPrefix, ValueHash: blob(k.ValueHash),
 		CreatedAt: at(k.CreatedAt), ExpiresAt: maybeAt(k.ExpiresAt), LastUsedAt: maybeAt(k.LastUsedAt),
 	}
 }
@@ -41,7 +42,7 @@ type apiKeyOf struct {
 
 func (r apiKeyRow) record() apiKeyOf {
 	out := apiKeyOf{APIKey: store.APIKey{
-		ID: r.ID.ID, UserID: r.UserID.ID, Name: r.Name, DisplayPrefix: r.DisplayPrefix, ValueHash: r.ValueHash,
+		ID: r.ID.ID, UserID: r.UserID.ID, Number: r.Number, Name: r.Name, DisplayPrefix: r.DisplayPrefix, ValueHash: r.ValueHash,
 		CreatedAt: r.CreatedAt.time(), ExpiresAt: r.ExpiresAt.maybe(), LastUsedAt: r.LastUsedAt.maybe(),
 	}}
 	if r.User != nil {
@@ -89,6 +90,14 @@ func (s apiKeys) CountOfUser(ctx context.Context, user id.User) (int, error) {
 	}
 	n, err := s.db.NewSelect().TableExpr("api_keys AS k").Where("k.user_id = ?", user.String()).Count(ctx)
 	return int(n), err
+}
+
+func (s apiKeys) LastNumber(ctx context.Context, user id.User) (n int64, err error) {
+	if err := s.reads(); err != nil {
+		return 0, err
+	}
+	err = s.db.NewSelect().TableExpr("api_keys AS k").ColumnExpr("coalesce(max(k.number), 0)").Where("k.user_id = ?", user.String()).Scan(ctx, &n)
+	return n, err
 }
 
 func (s apiKeys) Delete(ctx context.Context, user id.User, i id.APIKey) (bool, error) {

@@ -401,7 +401,8 @@ func (w walker) people() {
 		_, err2 := tx.APIKeys().Delete(ctx, k.UserID, k.ID)
 		_, err3 := tx.APIKeys().CountOfUser(ctx, k.UserID)
 		_, err4 := tx.APIKeys().DeleteOfUser(ctx, k.UserID)
-		return errors.Join(err, err2, err3, err4, tx.APIKeys().Touch(ctx, k.ID, soon, soon), tx.APIKeys().Insert(ctx, fresh))
+		_, err5 := tx.APIKeys().LastNumber(ctx, k.UserID)
+		return errors.Join(err, err2, err3, err4, err5, tx.APIKeys().Touch(ctx, k.ID, soon, soon), tx.APIKeys().Insert(ctx, fresh))
 	})
 }
 

@@ -78,8 +78,8 @@ func newRecords() keptRecords {
 		},
 		Sessions: []store.Session{{ID: keptID[id.SessionKind](1), UserID: ann, TokenHash: []byte("session \x00\xff"), CreatedAt: keptAt, ExpiresAt: later, EndsAt: later, IP: "::1", UserAgent: "curl/8"}},
 		APIKeys: []store.APIKey{
-			{ID: keptID[id.APIKeyKind](1), UserID: ann, Name: "ci", DisplayPrefix: "kbk_ab", ValueHash: []byte("key 1"), CreatedAt: keptAt, ExpiresAt: &later, LastUsedAt: &later},
-			{ID: keptID[id.APIKeyKind](2), UserID: bob, Name: "for ever", DisplayPrefix: "kbk_cd", ValueHash: []byte("key 2"), CreatedAt: keptAt},
+			{ID: keptID[id.APIKeyKind](1), UserID: ann, Number: 1, Name: "ci", DisplayPrefix: "kbk_ab", ValueHash: []byte("key 1"), CreatedAt: keptAt, ExpiresAt: &later, LastUsedAt: &later},
+			{ID: keptID[id.APIKeyKind](2), UserID: bob, Number: 1, Name: "for ever", DisplayPrefix: "kbk_cd", ValueHash: []byte("key 2"), CreatedAt: keptAt},
 		},
 		Codes:      []store.Code{{Purpose: "reset", Address: "ann@example.com", Hash: []byte{0, 255}, CreatedAt: keptAt, ExpiresAt: later, Tries: 2}},
 		Identities: []store.SSOIdentity{{Provider: "github", SubjectHash: []byte{1, 0, 255}, UserID: ann, CreatedAt: keptAt, LastUsedAt: later}},

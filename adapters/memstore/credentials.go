@@ -148,6 +148,18 @@ func (s apiKeys) CountOfUser(ctx context.Context, user id.User) (n int, err erro
 	return n, nil
 }
 
+func (s apiKeys) LastNumber(ctx context.Context, user id.User) (n int64, err error) {
+	if err := s.u.reads(ctx); err != nil {
+		return 0, err
+	}
+	for _, k := range s.u.apiKeys.rows {
+		if k.UserID == user {
+			n = max(n, k.Number)
+		}
+	}
+	return n, nil
+}
+
 func (s apiKeys) Delete(ctx context.Context, user id.User, i id.APIKey) (bool, error) {
 	if err := s.u.writes(ctx); err != nil {
 		return false, err

@@ -26,11 +26,17 @@ const (
 	shownOfAPIKey = 10   // characters of its value, to tell it by: six random ones of 43
 )
 
+// apiKeyMark is what the value of every key begins with.
+const apiKeyMark = "kbk_"
+
 // MintedAPIKey is a new key with its value, which nobody will see again.
 type MintedAPIKey struct {
 	Key   store.APIKey
 	Value string
 }
+
+// Secret is the value without what every key begins with.
+func (m MintedAPIKey) Secret() string { return strings.TrimPrefix(m.Value, apiKeyMark) }
 
 // CreateAPIKey makes a key that speaks for the actor's own account, for so many
 // days; nil: until it is deleted. Only somebody who has signed in may make one.
@@ -55,6 +61,11 @@ func (s *Service) CreateAPIKey(ctx context.Context, name string, days *int64) (M
 		if n >= MaxAPIKeys {
 			return m, fault.Conflict.New("too_many_api_keys", "You have %d API keys, as many as you may have. Delete one first.", n)
 		}
+		last, err := tx.APIKeys().LastNumber(ctx, who.UserID)
+		if err != nil {
+			return m, err
+		}
+		m.Key.Number = last + 1
 		if err := tx.APIKeys().Insert(ctx, m.Key); err != nil {
 			return m, err
 		}
@@ -76,7 +87,7 @@ func (s *Service) draftAPIKey(who actor.Actor, name string, days *int64) (Minted
 	if err != nil {
 		return MintedAPIKey{}, fmt.Errorf("make API key: %w", err)
 	}
-	value := secret.New("kbk_" + base64.RawURLEncoding.EncodeToString(raw[:]))
+	value := secret.New(apiKeyMark + base64.RawURLEncoding.EncodeToString(raw[:]))
 	now := s.deps.Now()
 	k := store.APIKey{
 		ID: id.New[id.APIKeyKind](now, s.deps.Random()), UserID: who.UserID, Name: name,
@@ -123,6 +134,21 @@ func (s *Service) DeleteAPIKey(ctx context.Context, i id.APIKey) error {
 // APIKey returns who an API key speaks for, and has its use put on record; see
 // [Service.RecordKeyUses].
 func (s *Service) APIKey(ctx context.Context, value secret.Text) (actor.Actor, store.User, error) {
+	return s.apiKey(ctx, value, nil)
+}
+
+// NumberedAPIKey is [Service.APIKey] for clients that spell a key as its number
+// and its secret. Both must be right.
+func (s *Service) NumberedAPIKey(ctx context.Context, number int64, rest secret.Text) (actor.Actor, store.User, error) {
+	if rest.IsZero() || number < 1 {
+		return actor.Actor{}, store.User{}, unauthenticated()
+	}
+	return s.apiKey(ctx, secret.New(apiKeyMark+rest.Reveal()), &number)
+}
+
+// apiKey looks a key up by the hash of its whole value, which takes no longer for
+// a value that is nearly right.
+func (s *Service) apiKey(ctx context.Context, value secret.Text, number *int64) (actor.Actor, store.User, error) {
 	var k store.APIKey
 	var u store.User
 	err := s.deps.Store.View(ctx, func(ctx context.Context, tx store.Tx) (err error) {
@@ -133,6 +159,9 @@ func (s *Service) APIKey(ctx context.Context, value secret.Text) (actor.Actor, s
 		return actor.Actor{}, u, unknownCredential(err)
 	}
 	now := s.deps.Now()
+	if number != nil && *number != k.Number {
+		return actor.Actor{}, store.User{}, unauthenticated()
+	}
 	if u.Status != string(Active) || (k.ExpiresAt != nil && !now.Before(*k.ExpiresAt)) {
 		return actor.Actor{}, store.User{}, unauthenticated()
 	}

@@ -41,6 +41,7 @@ type Sessions interface {
 type APIKey struct {
 	ID            id.APIKey
 	UserID        id.User
+	Number        int64 // among its user's keys, from 1; 0 where an older release made it
 	Name          string
 	DisplayPrefix string
 	ValueHash     []byte // unique
@@ -63,6 +64,8 @@ type APIKeys interface {
 	List(ctx context.Context, u id.User, q page.Query) (page.Of[APIKey], error)
 	// CountOfUser counts all keys of a user, those that have run out too.
 	CountOfUser(ctx context.Context, u id.User) (int, error)
+	// LastNumber returns the highest Number of a user's keys, 0 where there is none.
+	LastNumber(ctx context.Context, u id.User) (int64, error)
 	// Delete removes a user's key and reports whether it was there.
 	Delete(ctx context.Context, u id.User, k id.APIKey) (bool, error)
 	// DeleteOfUser removes all keys of a user.

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
+	"github.com/kubebyon/kubebyon/adapters/httpapi/session"
 	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/ports/store"
 )
@@ -24,7 +25,8 @@ type APIKey struct {
 // MintedAPIKey is a new API key with its value, which nobody will see again.
 type MintedAPIKey struct {
 	APIKey
-	Value string `json:"value" doc:"Shown this once." example:"kbk_4f1c9aQ0m3s7v1x5z9b2d6f0h4j8l2n6p0r4t8w2y6A"`
+	Value     string `json:"value" doc:"Shown this once." example:"kbk_4f1c9aQ0m3s7v1x5z9b2d6f0h4j8l2n6p0r4t8w2y6A"`
+	KiteValue string `json:"kite_value" doc:"The same key as clients of Kite send it, without Bearer. Shown this once." example:"kite1-4f1c9aQ0m3s7v1x5z9b2d6f0h4j8l2n6p0r4t8w2y6A"`
 }
 
 // APIKeyList is one page of one's own API keys.
@@ -85,7 +87,7 @@ func (h console) listAPIKeys(ctx context.Context, in *operation.Paged) (*apiKeys
 
 func (h console) createAPIKey(ctx context.Context, in *apiKeyCreationIn) (*apiKeyOut, error) {
 	m, err := h.Identity.CreateAPIKey(ctx, in.Body.Name, in.Body.ExpiresInDays)
-	return &apiKeyOut{APIKeyAnswer{MintedAPIKey{showAPIKey(m.Key), m.Value}}}, err
+	return &apiKeyOut{APIKeyAnswer{MintedAPIKey{showAPIKey(m.Key), m.Value, session.KiteValue(m.Key.Number, m.Secret())}}}, err
 }
 
 func (h console) deleteAPIKey(ctx context.Context, in *apiKeyRef) (*struct{}, error) {

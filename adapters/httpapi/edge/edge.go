@@ -111,7 +111,7 @@ func (d Door) begin(r *http.Request) (context.Context, func(method, route string
 
 var (
 	requestIDRE  = regexp.MustCompile(`^[A-Za-z0-9._-]{8,64}$`)     //nolint:gochecknoglobals // a constant
-	credentialRE = regexp.MustCompile(`kb[kst]_`)                   //nolint:gochecknoglobals // what join tokens, sessions and API keys begin with
+	credentialRE = regexp.MustCompile(`kb[kst]_|kite[0-9]+-`)       //nolint:gochecknoglobals // what join tokens, sessions and API keys begin with
 	idEncoding   = base32.HexEncoding.WithPadding(base32.NoPadding) //nolint:gochecknoglobals // a constant
 )
 

@@ -279,6 +279,24 @@ var apiKeys = checks{
 			return nil
 		})
 	},
+	"APIKeyNumbersGoUp": func(w *world) {
+		u := w.user()
+		numbered := func(n int64) func(*store.APIKey) { return func(k *store.APIKey) { k.Number = n } }
+		last := func(want int64) {
+			w.read(func(ctx context.Context, tx store.Tx) error {
+				got, err := tx.APIKeys().LastNumber(ctx, u.ID)
+				is(w, "the last number", got, want)
+				return err
+			})
+		}
+		last(0)
+		w.apiKey(w.user(), numbered(9))
+		w.apiKey(u, numbered(0))
+		last(0)
+		w.apiKey(u, numbered(7))
+		w.apiKey(u, numbered(2))
+		last(7)
+	},
 	"APIKeysOfAUserAreCountedAndEnd": func(w *world) {
 		u := w.user()
 		old := w.apiKey(u, func(k *store.APIKey) { k.ExpiresAt = new(start.Add(-time.Hour)) })
