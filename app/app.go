@@ -34,9 +34,11 @@ import (
 	"github.com/kubebyon/kubebyon/ports/tenant"
 )
 
-// Document describes the API without a platform: OpenAPI release "3.1" or "3.0",
-// in format "yaml" or "json".
-func Document(release, format string) ([]byte, error) { return httpapi.Document(release, format) }
+// Document describes an API, "console" or "kite", without a platform: OpenAPI
+// release "3.1" or "3.0", in format "yaml" or "json".
+func Document(api, release, format string) ([]byte, error) {
+	return httpapi.DocumentOf(api, release, format)
+}
 
 // App is a platform that has not started yet, is running, or has stopped.
 type App struct {

@@ -4,3 +4,4 @@ package openapi
 
 //go:generate go run ../cmd/kubebyon openapi --output console.yaml
 //go:generate go run ../cmd/kubebyon openapi --openapi 3.0 --output console-3.0.yaml
+//go:generate go run ../cmd/kubebyon openapi --api kite --output kite.yaml

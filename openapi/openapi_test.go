@@ -12,8 +12,10 @@ import (
 // clients can be generated without running anything.
 func TestDocumentsAreCurrent(t *testing.T) {
 	t.Parallel()
-	for release, file := range map[string]string{"3.1": "console.yaml", "3.0": "console-3.0.yaml"} {
-		want, err := app.Document(release, "yaml")
+	for file, of := range map[string]struct{ api, release string }{
+		"console.yaml": {"console", "3.1"}, "console-3.0.yaml": {"console", "3.0"}, "kite.yaml": {"kite", "3.1"},
+	} {
+		want, err := app.Document(of.api, of.release, "yaml")
 		if err != nil {
 			t.Fatal(err)
 		}

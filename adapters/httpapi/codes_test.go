@@ -74,6 +74,7 @@ var never = map[string]string{
 	"object_not_found":    "other systems' APIs say it in their own words",
 	"object_exists":       "as object_not_found", "object_stale": "as object_not_found", "object_invalid": "as object_not_found",
 	"object_forbidden": "as object_not_found", "kind_not_found": "as object_not_found", "selector_invalid": "as object_not_found", "list_too_long": "as object_not_found",
+	"cluster_default":      "the console may remove the default cluster; other systems' clients may not",
 	"fleet_not_empty":      "only other systems' clients fill an empty fleet",
 	"credential_not_found": "of a cluster that is not imported; it is reached by the credential of provisioning",
 	"receiver_unavailable": "told by the log of deliveries, and as delivery_failed",

@@ -45,14 +45,27 @@ func describe() *huma.OpenAPI {
 	}
 }
 
-// Document returns the OpenAPI document of the API, without a server: release
-// "3.1" or "3.0", format "yaml" or "json". It is the same every time.
-func Document(release, format string) ([]byte, error) {
+// Document returns the OpenAPI document of the console's API, without a server:
+// release "3.1" or "3.0", format "yaml" or "json". It is the same every time.
+func Document(release, format string) ([]byte, error) { return DocumentOf(Console, release, format) }
+
+// Console is the API that is no dialect.
+const Console = "console"
+
+// DocumentOf is [Document] of one of the APIs.
+func DocumentOf(name, release, format string) ([]byte, error) {
 	s, err := New(Config{}, Services{})
 	if err != nil {
 		return nil, err
 	}
-	return write(s.api.OpenAPI(), release, format)
+	if name == Console {
+		return write(s.api.OpenAPI(), release, format)
+	}
+	api := s.dialects[name]
+	if api == nil {
+		return nil, fmt.Errorf("there is no API %q", name)
+	}
+	return write(api.OpenAPI(), release, format)
 }
 
 func write(doc *huma.OpenAPI, release, format string) ([]byte, error) {

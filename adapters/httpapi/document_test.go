@@ -23,6 +23,9 @@ func TestDocumentIsTheSameEveryTime(t *testing.T) {
 			}
 		}
 	}
+	if _, err := httpapi.DocumentOf("none", "3.1", "yaml"); err == nil {
+		t.Error("there is an API that there is not")
+	}
 	if _, err := httpapi.Document("2.0", "yaml"); err == nil {
 		t.Error("there is a document that there is not")
 	}

@@ -70,8 +70,9 @@ type BaseURLs = console.BaseURLs
 
 // Server serves the API. It is an http.Handler.
 type Server struct {
-	router chi.Router
-	api    huma.API
+	router   chi.Router
+	api      huma.API
+	dialects map[string]huma.API
 }
 
 // ServeHTTP answers one request.
@@ -115,11 +116,12 @@ func New(c Config, s Services) (*Server, error) {
 	console.Register(api, console.Config{
 		BaseURLs: c.BaseURLs, NodeMirror: c.NodeMirror, JoinLimit: join, AuthLimit: auth, MailLimit: mail, Now: c.Now,
 	}, s, keeper)
+	dialects := registerDialects(router, c.Log, keeper, s)
 	openAnswers(api.OpenAPI())
 	serveDocument(router, api)
 	router.Get(console.AvatarRoute, console.Avatars(s.Identity, c.Log))
 	router.Mount("/docs", withProblems(docs.Handler("/openapi.json")))
-	return &Server{router, api}, nil
+	return &Server{router, api, dialects}, nil
 }
 
 // mailLimit is how many codes go to one address, whoever asks for them: a

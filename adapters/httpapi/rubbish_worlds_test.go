@@ -274,7 +274,12 @@ func (s *stage) after(operation string, about place, a answer) {
 		s.remove(a.text("cluster", "id"))
 	case "registerCluster":
 		s.remove(a.text("cluster", "cluster_id"))
-	case "deleteCluster", "removeFleetCluster":
+	case "kiteCreateCluster":
+		s.remove(s.numbered(a))
+	case "kiteImportClusters":
+		s.endClusters()
+		s.places = nil
+	case "deleteCluster", "removeFleetCluster", "kiteDeleteCluster":
 		s.remove(about.cluster)
 		s.leave(about)
 	case "updateCluster":
@@ -302,6 +307,18 @@ func (s *stage) after(operation string, about place, a answer) {
 		}
 	}
 	s.deeds.take()
+}
+
+// numbered is the cluster whose number an answer tells as its id.
+func (s *stage) numbered(a answer) (cluster string) {
+	s.t.Helper()
+	number, _ := a.at("id").(float64)
+	s.write(func(ctx context.Context, tx store.Tx) error {
+		m, err := tx.Fleet().ByNumber(ctx, store.Everyone(), int64(number))
+		cluster = m.Cluster.ID.String()
+		return err
+	})
+	return cluster
 }
 
 // dropKey deletes an API key, whosever it is.
@@ -333,7 +350,9 @@ func (s *stage) remove(cluster string) {
 		if err != nil {
 			return err
 		}
-		rec.Status = string(clusters.Deleted)
+		c := clusters.Of(rec)
+		c.Vanish(s.clock.now())
+		rec = c.Record()
 		return tx.Clusters().Update(ctx, &rec)
 	})
 }

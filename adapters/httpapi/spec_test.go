@@ -20,12 +20,19 @@ import (
 
 // spec holds answers to the document that describes them.
 type spec struct {
-	doc    *openapi3.T
-	router routers.Router
+	doc      *openapi3.T
+	router   routers.Router
+	dialects map[string]*spec
 }
 
 var theSpec = sync.OnceValue(func() *spec {
-	text, err := httpapi.Document("3.0", "json")
+	s := specOf(httpapi.Console)
+	s.dialects = map[string]*spec{"Kite": specOf("kite")}
+	return s
+})
+
+func specOf(name string) *spec {
+	text, err := httpapi.DocumentOf(name, "3.0", "json")
 	if err != nil {
 		panic(err)
 	}
@@ -37,13 +44,15 @@ var theSpec = sync.OnceValue(func() *spec {
 	if err != nil {
 		panic(err)
 	}
-	return &spec{doc, router}
-})
+	return &spec{doc: doc, router: router}
+}
 
 func TestDocumentIsValid(t *testing.T) {
 	t.Parallel()
-	if err := theSpec().doc.Validate(t.Context(), openapi3.EnableExamplesValidation()); err != nil {
-		t.Error(err)
+	for name, s := range surfaces() {
+		if err := s.doc.Validate(t.Context(), openapi3.EnableExamplesValidation()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -55,6 +64,11 @@ func (s *spec) check(t testing.TB, r *http.Request, a *httptest.ResponseRecorder
 		return
 	}
 	route, params, err := s.router.FindRoute(r)
+	for _, other := range s.dialects {
+		if err != nil {
+			route, params, err = other.router.FindRoute(r)
+		}
+	}
 	if err != nil {
 		return // not an operation
 	}

@@ -325,6 +325,7 @@ func (w *world) estate(email, name string) *estate {
 	}}
 	e.named["node_id"] = e.named["nodeID"]
 	e.named["number"] = w.number(cluster)
+	e.named["id"] = e.named["number"]
 	w.written(email)
 	e.named["userID"] = w.user(email).ID.String()
 	e.named["keyID"], _ = w.apiKey(email, nil)

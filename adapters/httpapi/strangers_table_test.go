@@ -180,6 +180,25 @@ func consoleTable() map[string]may {
 	}
 }
 
+// kiteTable is what each may do in Kite's API, which is for admins alone.
+func kiteTable() map[string]may {
+	var (
+		sees = may{owner: forbidden, other: forbidden, operator: forbidden, admin: sees}
+		does = may{owner: forbidden, other: forbidden, operator: forbidden, admin: does}
+		own  = may{owner: forbidden, other: forbidden, operator: forbidden, admin: own}
+	)
+	return map[string]may{
+		"kiteListClusters": sees,
+		"kiteCreateCluster": own.with(func(s *strangers) any {
+			return map[string]any{"name": s.word("registered"), "config": aKubeconfig}
+		}),
+		"kiteUpdateCluster": does.with(func(*strangers) any { return map[string]any{"description": "changed"} }),
+		"kiteDeleteCluster": does,
+		"kiteImportClusters": own.after(func(s *strangers) { s.endClusters() }).
+			with(func(*strangers) any { return map[string]any{"config": aKubeconfig} }),
+	}
+}
+
 // aKubeconfig is one as tenants in memory take it.
 const aKubeconfig = "staging https://203.0.113.10:6443 secret"
 

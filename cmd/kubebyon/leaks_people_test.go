@@ -160,8 +160,15 @@ func (r *leakRun) reset(email string) {
 // apiKey makes a key, asks for it again, and uses it.
 func (r *leakRun) apiKey() string {
 	r.t.Helper()
-	value := r.repeat("/api/console/api-keys", object{"name": "robot"})["api_key"].(object)["value"].(string)
+	made := r.repeat("/api/console/api-keys", object{"name": "robot"})["api_key"].(object)
+	value, kite := made["value"].(string), made["kite_value"].(string)
 	r.ledger.keepCredential(apiKeyValue, value)
+	r.ledger.keep(apiKeyValue, kite[strings.IndexByte(kite, '-')+1:])
+	for key, want := range map[string]int{kite: http.StatusOK, "kite0-" + kite: http.StatusUnauthorized, kite + "x": http.StatusUnauthorized} {
+		if status, _, err := r.send(r.client(), "GET", "/api/v1/admin/clusters/", nil, "Authorization", key); err != nil || status != want {
+			r.t.Fatalf("with an API key in Kite's spelling: %d %v, want %d", status, err, want)
+		}
+	}
 	status, _, err := r.send(r.admin, "GET", "/api/console/me", nil, "Authorization", "Bearer "+value)
 	if err != nil || status != http.StatusOK {
 		r.t.Fatalf("with an API key: %d %v", status, err)

@@ -11,11 +11,11 @@ import (
 )
 
 func openapiCommand() *cobra.Command {
-	var format, release, output string
+	var api, format, release, output string
 	cmd := &cobra.Command{
-		Use: "openapi", Short: "Print the API's OpenAPI document", Args: settings.NoArguments,
+		Use: "openapi", Short: "Print an API's OpenAPI document", Args: settings.NoArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			doc, err := app.Document(release, format)
+			doc, err := app.Document(api, release, format)
 			if err != nil {
 				return err
 			}
@@ -29,6 +29,7 @@ func openapiCommand() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().Var(settings.OneOf(&api, "console", "console", "kite"), "api", "console, or the system whose clients it is for: kite")
 	cmd.Flags().Var(settings.OneOf(&format, "yaml", "yaml", "json"), "format", "yaml or json")
 	cmd.Flags().Var(settings.OneOf(&release, "3.1", "3.1", "3.0"), "openapi", "3.1, or 3.0 for generators that need it")
 	cmd.Flags().StringVar(&output, "output", "", "the file to write; empty: standard output")

@@ -137,9 +137,22 @@ func set[T any](field, asked *T) {
 // Remove ends a cluster's part in the fleet: of an imported one its registration
 // goes, with its credential and what was seen of it; a hosted one is deleted.
 func (s *Service) Remove(ctx context.Context, number int64) error {
+	return s.remove(ctx, number, false)
+}
+
+// RemoveOther is [Service.Remove] of any but the default cluster: fault.Conflict,
+// code cluster_default, for that one.
+func (s *Service) RemoveOther(ctx context.Context, number int64) error {
+	return s.remove(ctx, number, true)
+}
+
+func (s *Service) remove(ctx context.Context, number int64, spareDefault bool) error {
 	m, err := s.Get(ctx, number)
 	if err != nil {
 		return err
+	}
+	if spareDefault && m.Entry.Default {
+		return isDefault()
 	}
 	if clusters.Origin(m.Cluster.Origin) != clusters.Imported {
 		_, err := s.deps.Clusters.Delete(ctx, m.Cluster.ID)
@@ -152,6 +165,15 @@ func (s *Service) Remove(ctx context.Context, number int64) error {
 		rec, err := tx.Clusters().GetForUpdate(ctx, store.Everyone(), m.Cluster.ID)
 		if err != nil {
 			return err
+		}
+		if spareDefault { // it may have become the default just now
+			now, err := tx.Fleet().Get(ctx, store.Everyone(), rec.ID)
+			if err != nil {
+				return err
+			}
+			if now.Entry.Default {
+				return isDefault()
+			}
 		}
 		c := clusters.Of(rec)
 		c.Vanish(s.deps.Now())
@@ -168,6 +190,10 @@ func (s *Service) Remove(ctx context.Context, number int64) error {
 		s.deps.Committed()
 	}
 	return err
+}
+
+func isDefault() error {
+	return fault.Conflict.New("cluster_default", "The default cluster cannot be removed. Make another one the default first.")
 }
 
 func disabled() error {

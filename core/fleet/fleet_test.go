@@ -161,6 +161,9 @@ func TestAContextIsPicked(t *testing.T) {
 		t.Errorf("one by name: %+v, %v", m, err)
 	}
 	_, err = w.RegisterAll(w.admin, byFile(file))
+	w.fails("all of them, where there is one", err, fault.Denied, "fleet_not_empty")
+	empty := newWorld(t)
+	_, err = empty.RegisterAll(empty.admin, byFile(file))
 	w.fails("all of them", err, fault.Invalid, "kubeconfig_invalid")
 }
 
@@ -227,6 +230,11 @@ func TestOneClusterIsTheDefault(t *testing.T) {
 		}
 	}
 	is(b)
+	w.fails("removing any but the default", w.RemoveOther(w.admin, b.Cluster.Number), fault.Conflict, "cluster_default")
+	is(b)
+	if err := w.RemoveOther(w.admin, w.register("c").Cluster.Number); err != nil {
+		t.Errorf("another: %v", err)
+	}
 	if _, err := w.Change(w.operator, a.Cluster.Number, fleet.Change{Default: new(true)}); err != nil {
 		t.Fatal(err)
 	}

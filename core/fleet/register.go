@@ -104,6 +104,12 @@ func (s *Service) RegisterAll(ctx context.Context, c Credential) (all []store.Me
 	if err != nil {
 		return nil, err
 	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	if err := s.deps.Store.View(ctx, noneYet); err != nil {
+		return nil, err
+	}
 	found, kind, err := s.contexts(who, c)
 	if err != nil {
 		return nil, err
@@ -133,8 +139,8 @@ func (s *Service) RegisterAll(ctx context.Context, c Credential) (all []store.Me
 		if err := turn.Take(ctx, tx, turn.Fleet, s.deps.Now()); err != nil {
 			return err
 		}
-		if _, n, err := tx.Fleet().List(ctx, store.Everyone(), store.FleetFilter{}, 0, 0); err != nil || n > 0 {
-			return orNotEmpty(err)
+		if err := noneYet(ctx, tx); err != nil {
+			return err
 		}
 		if err := s.room(ctx, tx, who, len(newcomers)); err != nil {
 			return err
@@ -154,8 +160,9 @@ func (s *Service) RegisterAll(ctx context.Context, c Credential) (all []store.Me
 	return all, err
 }
 
-func orNotEmpty(err error) error {
-	if err != nil {
+func noneYet(ctx context.Context, tx store.Tx) error {
+	_, n, err := tx.Fleet().List(ctx, store.Everyone(), store.FleetFilter{}, 0, 0)
+	if err != nil || n == 0 {
 		return err
 	}
 	return fault.Denied.New("fleet_not_empty", "There are clusters already. Register further ones by themselves.")

@@ -72,12 +72,21 @@ func (k Keeper) Recognize(a operation.API) operation.Middleware {
 // recognize returns ctx speaking for whoever asks.
 func (k Keeper) recognize(ctx huma.Context) (huma.Context, error) {
 	r, _ := humachi.Unwrap(ctx)
+	known, err := k.Who(r.WithContext(ctx.Context()))
+	if err != nil {
+		return nil, err
+	}
+	return huma.WithContext(ctx, known), nil
+}
+
+// Who returns the request's context speaking for whoever asks.
+func (k Keeper) Who(r *http.Request) (context.Context, error) {
 	token, byCookie, err := k.credential(r)
 	if err != nil {
 		return nil, err
 	}
 	prove := k.Identity.APIKey
-	known := ctx.Context()
+	known := r.Context()
 	if byCookie {
 		prove, known = k.Identity.Session, context.WithValue(known, tokenKey{}, token)
 	}
@@ -86,7 +95,7 @@ func (k Keeper) recognize(ctx huma.Context) (huma.Context, error) {
 		return nil, err
 	}
 	edge.Of(known).User = who.UserID.String()
-	return huma.WithContext(ctx, actor.With(known, who)), nil
+	return actor.With(known, who), nil
 }
 
 // OwnSite refuses what a browser sends for a site that is not trusted, also
