@@ -67,7 +67,7 @@ func (c Config) open(of id.Cluster, kubeconfig secret.Text) (*cluster, error) {
 	}
 	to.UserAgent = fieldManager
 	to.WarningHandler = rest.NoWarnings{}
-	to.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(c.QPS, c.Burst)
+	to.RateLimiter = patient{flowcontrol.NewTokenBucketRateLimiter(c.QPS, c.Burst)}
 	to.ContentType = protobuf
 	to.AcceptContentTypes = to.ContentType + ",application/json"
 	t := &cluster{config: c, log: c.Log.With("cluster", of.String()), server: to.Host, rights: rights{turn: make(chan struct{}, 1)}}
@@ -76,6 +76,19 @@ func (c Config) open(of id.Cluster, kubeconfig secret.Text) (*cluster, error) {
 		return nil, invalidKubeconfig("The kubeconfig cannot be used to connect.")
 	}
 	return t, nil
+}
+
+// patient waits until its caller's time is over, where the limiter would give up
+// at once because it foresees that: what has run out of time then says so.
+type patient struct{ flowcontrol.RateLimiter }
+
+func (p patient) Wait(ctx context.Context) error {
+	err := p.RateLimiter.Wait(ctx)
+	if _, limited := ctx.Deadline(); err != nil && limited {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
 }
 
 // dial makes the clients; nothing is sent yet.
