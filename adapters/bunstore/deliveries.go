@@ -63,58 +63,67 @@ type deliveryKind struct {
 
 type deliveries struct{ *unit }
 
+// Insert sends the same statements whether the accounts are there or not: whoever
+// asks for a code for somebody's address shall not tell by the time it takes. So
+// it is the database that passes by what is to nobody.
 func (s deliveries) Insert(ctx context.Context, recs ...store.Delivery) error {
 	if err := s.writes(); err != nil {
 		return err
 	}
-	living, err := s.recipients(ctx, recs)
-	if err != nil {
-		return err
-	}
-	var rows []deliveryRow
-	var kinds []deliveryKind
+	rows := make([]deliveryRow, 0, len(recs))
 	for _, d := range recs {
-		if d.UserID.IsZero() || living[d.UserID] {
-			rows = append(rows, toDeliveryRow(d))
-			kinds = append(kinds, deliveryKind{Channel: d.Channel, Template: d.Template})
-		}
-	}
-	if len(rows) == 0 {
-		return nil
+		rows = append(rows, toDeliveryRow(d))
 	}
 	if err := legible(&rows); err != nil {
 		return err
 	}
-	if _, err := s.db.NewInsert().Model(&kinds).On("CONFLICT DO NOTHING").Exec(ctx); err != nil {
+	if err := s.holdRecipients(ctx, recs); err != nil {
 		return err
 	}
-	_, err = s.db.NewInsert().Model(&rows).On("CONFLICT (key) DO NOTHING").Exec(ctx)
-	return s.taken(err, "", nil)
+	for _, r := range rows {
+		if _, err := s.exec(ctx, "INSERT INTO delivery_kinds (channel, template) SELECT ?1, ?2 WHERE "+living+" ON CONFLICT DO NOTHING",
+			r.UserID, r.Channel, r.Template); err != nil {
+			return err
+		}
+	}
+	for _, r := range rows {
+		_, err := s.exec(ctx, "INSERT INTO deliveries (id, key, template, channel, user_id, target, sealed, status, attempts, due_at, holder, leased_until, last_error, created_at, updated_at, delivered_at)"+
+			" SELECT ?1, ?2, ?3, ?4, ?0, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 WHERE "+living+" ON CONFLICT (key) DO NOTHING",
+			r.UserID, r.ID, r.Key, r.Template, r.Channel, r.Target, r.Sealed, r.Status, r.Attempts, r.DueAt, r.Holder, orNothing(r.LeasedUntil), r.LastError, r.CreatedAt, r.UpdatedAt, orNothing(r.DeliveredAt))
+		if err := s.taken(err, "", nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// recipients returns the accounts that are there, and keeps them from being
-// removed until the transaction ends.
-func (s deliveries) recipients(ctx context.Context, recs []store.Delivery) (map[id.User]bool, error) {
+// living is whether ?0 is nobody or an account that is there.
+const living = "(?0 IS NULL OR EXISTS (SELECT 1 FROM users AS u WHERE u.id = ?0 AND u.removed_at IS NULL))"
+
+// orNothing is for bun, which would ask a nil pointer how to be written.
+func orNothing(m *moment) any {
+	if m == nil {
+		return nil
+	}
+	return *m
+}
+
+// holdRecipients keeps the accounts that are there from being removed until the
+// transaction ends.
+func (s deliveries) holdRecipients(ctx context.Context, recs []store.Delivery) error {
 	var ids []id.User
 	for _, d := range recs {
 		if !d.UserID.IsZero() {
 			ids = append(ids, d.UserID)
 		}
 	}
-	if len(ids) == 0 {
-		return nil, nil
+	lock := s.engine.sql().forReference
+	if len(ids) == 0 || lock == "" { // SQLite has one writer
+		return nil
 	}
-	var rows []struct{ ID key[id.UserKind] }
-	q := s.db.NewSelect().TableExpr("users AS u").ColumnExpr("u.id").Where("u.id IN (?)", bun.List(texts(ids))).Where("u.removed_at IS NULL")
-	if lock := s.engine.sql().forReference; lock != "" {
-		q.For(lock)
-	}
-	err := q.Scan(ctx, &rows)
-	living := make(map[id.User]bool, len(rows))
-	for _, r := range rows {
-		living[r.ID.ID] = true
-	}
-	return living, err
+	var held []string
+	return s.db.NewSelect().TableExpr("users AS u").ColumnExpr("u.id").Where("u.id IN (?)", bun.List(texts(ids))).
+		Where("u.removed_at IS NULL").For(lock).Scan(ctx, &held)
 }
 
 func noDelivery() error { return notFound("delivery", "There is no such message in the log.") }
@@ -174,14 +183,10 @@ func (s deliveries) Settle(ctx context.Context, rec store.Delivery, holder strin
 	if err := plain(holder); err != nil {
 		return false, err
 	}
-	var delivered any // bun would ask the nil pointer how to be written
-	if row.DeliveredAt != nil {
-		delivered = *row.DeliveredAt
-	}
 	n, err := s.exec(ctx, "UPDATE deliveries SET status = ?0, due_at = ?1, last_error = ?2, updated_at = ?3, delivered_at = ?4,"+
 		" sealed = CASE WHEN ?8 THEN sealed ELSE ?5 END, holder = '', leased_until = NULL"+
 		" WHERE id = ?6 AND holder = ?7 AND leased_until IS NOT NULL",
-		row.Status, row.DueAt, row.LastError, row.UpdatedAt, delivered, blob(nil), row.ID, holder, keepsSealed(rec))
+		row.Status, row.DueAt, row.LastError, row.UpdatedAt, orNothing(row.DeliveredAt), blob(nil), row.ID, holder, keepsSealed(rec))
 	return n > 0, err
 }
 
