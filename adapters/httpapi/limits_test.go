@@ -138,3 +138,32 @@ func TestGuessingInParallelGainsNothing(t *testing.T) {
 		t.Errorf("%d guesses at once were answered %v; only 5 may be looked at", guesses, answered)
 	}
 }
+
+// TestAHostThatTakesItsTimeHoldsNoGuessUp: only the look at a password waits for
+// others; what is read after it may hang.
+func TestAHostThatTakesItsTimeHoldsNoGuessUp(t *testing.T) {
+	t.Parallel()
+	w, ada, i := joinable(t, defaults)
+	path := "/api/console/clusters/" + i + "/kubeconfig"
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	w.planes.onReading(func() {
+		close(reading)
+		<-goOn
+	})
+	first, second := make(chan int, 1), make(chan int, 1)
+	go func() { first <- ada.do("POST", path, map[string]any{"password": password}).Code }()
+	<-reading
+	go func() { second <- ada.do("POST", path, map[string]any{"password": "wrong"}).Code }()
+	select {
+	case code := <-second:
+		if code != 401 {
+			t.Errorf("a wrong password meanwhile: %d", code)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("a wrong password waits for the other's kubeconfig")
+	}
+	close(goOn)
+	if code := <-first; code != 200 {
+		t.Errorf("the kubeconfig: %d", code)
+	}
+}

@@ -276,6 +276,14 @@ type planes struct {
 	provision.Provisioner
 	mu      sync.Mutex
 	missing bool
+	reading func() // is called while a kubeconfig is read; nil: nothing is
+}
+
+// onReading has do called while the next kubeconfigs are read.
+func (p *planes) onReading(do func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reading = do
 }
 
 func (p *planes) setMissing(missing bool) {
@@ -290,8 +298,12 @@ func (*planes) Versions() []provision.Version {
 
 func (p *planes) Kubeconfig(context.Context, id.Cluster) (secret.Text, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.missing {
+	missing, reading := p.missing, p.reading
+	p.mu.Unlock()
+	if reading != nil {
+		reading()
+	}
+	if missing {
 		return secret.Text{}, fault.Unavailable.New("kubeconfig_pending", "There is no kubeconfig yet.")
 	}
 	return secret.New(kubeconfig), nil

@@ -200,14 +200,16 @@ func (s *Service) CheckPassword(ctx context.Context, password secret.Text) error
 	if u.PasswordHash == "" {
 		return fault.Conflict.New("password_not_set", "Your account has no password. Set one first.")
 	}
-	ok, _, err := s.deps.Passwords.Matches(ctx, u.PasswordHash, password)
-	if err != nil {
-		return fmt.Errorf("check password: %w", err)
-	}
-	if !ok {
-		return fault.Unauthenticated.New("password_incorrect", "The password is wrong.")
-	}
-	return nil
+	return guarded(ctx, func() error {
+		ok, _, err := s.deps.Passwords.Matches(ctx, u.PasswordHash, password)
+		if err != nil {
+			return fmt.Errorf("check password: %w", err)
+		}
+		if !ok {
+			return fault.Unauthenticated.New("password_incorrect", "The password is wrong.")
+		}
+		return nil
+	})
 }
 
 // hashOf is for tokens, of 256 random bits, to which a slow hash would add

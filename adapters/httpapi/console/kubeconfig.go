@@ -10,7 +10,6 @@ import (
 
 	"github.com/kubebyon/kubebyon/adapters/httpapi/operation"
 	"github.com/kubebyon/kubebyon/core/clusters"
-	"github.com/kubebyon/kubebyon/core/kernel/id"
 	"github.com/kubebyon/kubebyon/core/kernel/secret"
 )
 
@@ -57,19 +56,11 @@ func (h console) readKubeconfig(ctx context.Context, in *kubeconfigIn) (*kubecon
 	if err != nil {
 		return nil, err
 	}
-	a, err := h.unlock(ctx, i, secret.New(in.Body.Password))
+	a, err := h.Clusters.Kubeconfig(h.guarded(ctx), i, secret.New(in.Body.Password))
 	if err != nil {
 		return nil, err
 	}
 	return &kubeconfigOut{func(ctx huma.Context) { h.writeKubeconfig(ctx, a, in.Download) }}, nil
-}
-
-func (h console) unlock(ctx context.Context, i id.Cluster, password secret.Text) (a clusters.Access, err error) {
-	err = h.guess(ctx, func() error {
-		a, err = h.Clusters.Kubeconfig(ctx, i, password)
-		return err
-	})
-	return a, err
 }
 
 func (h console) writeKubeconfig(ctx huma.Context, a clusters.Access, download bool) {

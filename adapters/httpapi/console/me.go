@@ -101,8 +101,7 @@ func (h console) deleteMe(ctx context.Context, in *struct{ Body *AccountDeletion
 	if in.Body != nil {
 		password = secret.New(in.Body.Password)
 	}
-	err := h.guess(ctx, func() error { return h.Identity.Leave(ctx, password) })
-	if err != nil {
+	if err := h.Identity.Leave(h.guarded(ctx), password); err != nil {
 		return nil, err
 	}
 	return &signedOut{[]http.Cookie{h.keeper.NoCookie(ctx)}}, nil
