@@ -105,11 +105,11 @@ func (v *verifier) form(token secret.Text, clientIP string) url.Values {
 	return form
 }
 
-// answer is the part of a reply that counts.
+// answer is the part of a reply that counts. The name of the host does not: people
+// may reach the console by several, and the keys tell whose puzzle it was.
 type answer struct {
-	Success  bool     `json:"success"`
-	Hostname string   `json:"hostname"`
-	Errors   []string `json:"error-codes"`
+	Success bool     `json:"success"`
+	Errors  []string `json:"error-codes"`
 }
 
 // ask sends the form. Its errors hold nothing that the provider sent: a reply
@@ -155,9 +155,6 @@ func (v *verifier) judge(a answer) error {
 				return unavailable(errors.New("the provider does not take the installation's request: " + code))
 			}
 		}
-		return failed()
-	}
-	if v.config.Hostname != "" && !strings.EqualFold(a.Hostname, v.config.Hostname) {
 		return failed()
 	}
 	return nil

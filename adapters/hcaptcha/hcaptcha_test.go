@@ -47,18 +47,6 @@ func TestTheFormIsTheDocumentedOne(t *testing.T) {
 	}
 }
 
-func TestTheHostIsCheckedWhereOneIsSet(t *testing.T) {
-	t.Parallel()
-	for host, ok := range map[string]bool{"": true, "console.example.com": true, "Console.Example.COM": true, "example.com": false} {
-		p, c := newProvider(t), config()
-		c.Hostname = host
-		err := p.verifier(t, c).Verify(t.Context(), secret.New(p.solve()), "")
-		if ok && err != nil || !ok && fault.CodeOf(err) != "captcha_failed" {
-			t.Errorf("solved at console.example.com, wanted %q: %v", host, err)
-		}
-	}
-}
-
 // TestAnswers: nobody gets in by an answer that says anything but success, and
 // what is wrong with the installation is not blamed on the person.
 func TestAnswers(t *testing.T) {

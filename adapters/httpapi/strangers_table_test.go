@@ -174,8 +174,8 @@ func consoleTable() map[string]may {
 		"listUsers":         admins,
 		"getUser":           admins,
 		"setUserStatus":     admins.with(func(*strangers) any { return map[string]any{"status": "active"} }),
-		"setUserRole":       admins.with(func(*strangers) any { return map[string]any{"role": "user"} }),
-		"resetUserPassword": adminsBlindly.with(func(*strangers) any { return map[string]any{"new_password": password} }),
+		"setUserRole":       admins.byPerson().with(func(*strangers) any { return map[string]any{"role": "user"} }),
+		"resetUserPassword": adminsBlindly.byPerson().with(func(*strangers) any { return map[string]any{"new_password": password} }),
 		"listUserLogins":    admins,
 	}
 }
@@ -219,6 +219,11 @@ func undocumented() map[string]string {
 
 func (m may) with(body func(*strangers) any) may {
 	m.body = body
+	return m
+}
+
+func (m may) byPerson() may {
+	m.inPerson = true
 	return m
 }
 

@@ -47,8 +47,8 @@ func Administers(ctx context.Context) (actor.Actor, error) {
 }
 
 // InPerson refuses unless the actor in ctx has signed in. It is for what somebody
-// who found an API key must not get: another key, which would outlive the one
-// that was found, or the end of the account.
+// who found an API key must not get: another key, somebody's role or
+// password, which would outlive the one that was found, or the end of the account.
 func InPerson(ctx context.Context) (actor.Actor, error) {
 	who, err := actor.From(ctx)
 	if err != nil {

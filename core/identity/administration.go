@@ -76,11 +76,15 @@ func (s *Service) SetStatus(ctx context.Context, i id.User, status Status) (stor
 	})
 }
 
-// SetRole says what an account may do, from its next request on.
+// SetRole says what an account may do, from its next request on. It needs a
+// session: what a key was used to make somebody would outlive the key.
 func (s *Service) SetRole(ctx context.Context, i id.User, role actor.Role) (store.User, error) {
 	var c fault.Check
 	c.That(role.Known(), "body.role", roleRule)
 	if err := c.Err(); err != nil {
+		return store.User{}, err
+	}
+	if _, err := administersInPerson(ctx); err != nil {
 		return store.User{}, err
 	}
 	return s.administer(ctx, i, func(ctx context.Context, tx store.Tx, u *store.User) error {
@@ -99,9 +103,9 @@ func (s *Service) SetRole(ctx context.Context, i id.User, role actor.Role) (stor
 }
 
 // ResetPasswordOf sets an account's password and ends its sessions. Without one
-// it makes one up and returns it, this once.
+// it makes one up and returns it, this once. It needs a session, as SetRole does.
 func (s *Service) ResetPasswordOf(ctx context.Context, i id.User, password secret.Text) (made secret.Text, err error) {
-	who, err := access.Administers(ctx) // before the password is hashed, which takes its time
+	who, err := administersInPerson(ctx) // before the password is hashed, which takes its time
 	if err != nil {
 		return made, err
 	}
@@ -113,9 +117,7 @@ func (s *Service) ResetPasswordOf(ctx context.Context, i id.User, password secre
 		made, err = s.NewPassword()
 		password = made
 	} else {
-		var c fault.Check
-		checkChosenPassword(&c, "body.new_password", password, of.Email, of.Name)
-		err = c.Err()
+		err = checkNewPassword(password, of)
 	}
 	if err != nil {
 		return secret.Text{}, err
@@ -132,6 +134,13 @@ func (s *Service) ResetPasswordOf(ctx context.Context, i id.User, password secre
 		return secret.Text{}, err
 	}
 	return made, nil
+}
+
+func administersInPerson(ctx context.Context) (actor.Actor, error) {
+	if who, err := access.Administers(ctx); err != nil {
+		return who, err
+	}
+	return access.InPerson(ctx)
 }
 
 // administer changes somebody else's account. Whoever asks is looked at again

@@ -227,3 +227,24 @@ func everyoneAgainstTheNext(t *testing.T, s *identity.Service, all ...store.User
 	}
 	wg.Wait()
 }
+
+// TestAnAPIKeyMakesNobodyAnAdministrator, and sets nobody's password: what was
+// done with a key that was found would outlive its deletion.
+func TestAnAPIKeyMakesNobodyAnAdministrator(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.account(t)
+	root, err := w.Create(t.Context(), identity.NewAccount{Email: "root@example.net", Role: actor.Admin, Password: secret.New(password)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for role, want := range map[actor.Role]string{actor.Admin: "session_required", actor.User: "forbidden"} {
+		ctx := actor.With(t.Context(), actor.Actor{Type: actor.Person, Method: actor.ByAPIKey, UserID: root.ID, Role: role})
+		before := w.dump()
+		_, err := w.SetRole(ctx, u.ID, actor.Admin)
+		_, err2 := w.ResetPasswordOf(ctx, u.ID, secret.Text{})
+		if fault.CodeOf(err) != want || fault.CodeOf(err2) != want || w.dump() != before {
+			t.Errorf("a key with the role %s: %v; %v", role, err, err2)
+		}
+	}
+}

@@ -129,3 +129,41 @@ func TestAPasswordIsMoreThanNames(t *testing.T) {
 		}
 	}
 }
+
+// TestAPasswordIsMoreThanTheNameOfItsOwner, whose address says nothing of it.
+func TestAPasswordIsMoreThanTheNameOfItsOwner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	root, err := w.Create(t.Context(), identity.NewAccount{Email: "root@example.net", Name: "Root", Role: actor.Admin, Password: secret.New(password)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const email = "k7@example.net"
+	u, err := w.Create(t.Context(), identity.NewAccount{Email: email, Name: "Katherine Johnson", Role: actor.User, Password: secret.New(password)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := secret.New("Johnson-katherine1")
+	code := w.askResetOf(t, email)
+	for what, set := range map[string]func() error{
+		"an operator's reset":      func() error { _, err := w.ResetPassword(t.Context(), email, named); return err },
+		"an administrator's reset": func() error { _, err := w.ResetPasswordOf(w.as(t, root), u.ID, named); return err },
+		"a reset by mail": func() error {
+			return w.ResetWithCode(t.Context(), identity.Reset{Email: email, Password: named, Code: code})
+		},
+	} {
+		if err := set(); strings.Join(fields(err), " ") != "body.new_password" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	wrong := secret.New("000000")
+	if code.Reveal() == "000000" {
+		wrong = secret.New("000001")
+	}
+	if err := w.ResetWithCode(t.Context(), identity.Reset{Email: email, Password: named, Code: wrong}); fault.CodeOf(err) != "verification_code_invalid" {
+		t.Errorf("without the code somebody is told of the name: %v", err)
+	}
+	if err := w.ResetWithCode(t.Context(), identity.Reset{Email: email, Password: secret.New("another password"), Code: code}); err != nil {
+		t.Errorf("the code was used up by a password that was refused: %v", err)
+	}
+}

@@ -17,13 +17,11 @@ import (
 // all its sessions. It is for the installation's own tools: whoever may run them
 // may do this.
 func (s *Service) ResetPassword(ctx context.Context, email string, password secret.Text) (store.User, error) {
-	var c fault.Check
-	checkChosenPassword(&c, "body.new_password", password, email)
-	if err := c.Err(); err != nil {
-		return store.User{}, err
-	}
 	found, err := s.byAddress(ctx, email)
 	if err != nil {
+		return store.User{}, err
+	}
+	if err := checkNewPassword(password, found); err != nil {
 		return store.User{}, err
 	}
 	hash, err := s.deps.Passwords.Hash(ctx, password)
@@ -62,6 +60,9 @@ func (s *Service) ResetWithCode(ctx context.Context, r Reset) error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkNewPasswordOf(ctx, address, r.Password); err != nil {
+		return err
+	}
 	hash, err := s.deps.Passwords.Hash(ctx, r.Password)
 	if err != nil {
 		return fmt.Errorf("hash password: %w", err)
@@ -80,6 +81,25 @@ func (s *Service) ResetWithCode(ctx context.Context, r Reset) error {
 		_, err = s.setPassword(ctx, tx, u.ID, hash, personBy(u, actor.ByCode))
 		return err
 	})
+}
+
+// checkNewPasswordOf looks at the account, which only somebody may cause whose
+// code was right.
+func (s *Service) checkNewPasswordOf(ctx context.Context, address string, password secret.Text) error {
+	u, err := s.byAddress(ctx, address)
+	if errors.Is(err, fault.NotFound) {
+		return wrongCode() // it was removed meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	return checkNewPassword(password, u)
+}
+
+func checkNewPassword(p secret.Text, of store.User) error {
+	var c fault.Check
+	checkChosenPassword(&c, "body.new_password", p, of.Email, of.Name)
+	return c.Err()
 }
 
 // setPassword ends what the old password began, in the same transaction.

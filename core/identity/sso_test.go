@@ -279,7 +279,7 @@ func TestTwoWhoComeAtOnceAreOne(t *testing.T) {
 	}
 }
 
-// TestARemovalWhileSomebodyIsAtTheProvider ends their way.
+// TestARemovalDuringASignInIsNotOutrun: who is gone does not get in by what began before.
 func TestARemovalDuringASignInIsNotOutrun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

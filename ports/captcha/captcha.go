@@ -39,7 +39,6 @@ func (f VerifierFunc) Verify(ctx context.Context, token secret.Text, clientIP st
 type Config struct {
 	SiteKey   string // public: browsers ask for puzzles with it
 	SecretKey secret.Text
-	Hostname  string // where puzzles have to be solved; empty is anywhere
 }
 
 // longestKey is more than any provider's key has.
@@ -50,7 +49,6 @@ const longestKey = 255
 func (c Config) Check(check *fault.Check, location string) {
 	check.That(isKey(c.SiteKey), location+".site_key", "must be 1 to %d characters without spaces", longestKey)
 	check.That(isKey(c.SecretKey.Reveal()), location+".secret_key", "must be 1 to %d characters without spaces", longestKey)
-	check.That(c.Hostname == "" || isKey(c.Hostname), location+".hostname", "must be the name of a host")
 }
 
 func isKey(s string) bool {

@@ -85,7 +85,9 @@ type loginsOut struct{ Body LoginList }
 func (h console) registerAdminUsers() {
 	const guards = " Nobody may do this to their own account, so an administrator always remains."
 	paged := []*huma.Param{operation.LimitParam()}
+	const inPerson = " It needs a session, not an API key."
 	changes := []string{"forbidden", "user_not_found", "own_account", "stale_version"}
+	changesInPerson := append([]string{"session_required"}, changes...)
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "listUsers", Method: http.MethodGet, Path: "/api/console/admin/users", Tags: []string{tagUsers},
 		Summary: "List all accounts", Description: "Newest first. Filters apply before the limit.", Parameters: paged,
@@ -110,8 +112,8 @@ func (h console) registerAdminUsers() {
 	})
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "setUserRole", Method: http.MethodPut, Path: "/api/console/admin/users/{userID}/role", Tags: []string{tagUsers},
-		Summary: "Say what an account may do", Description: "It counts from the account's next request on." + guards,
-	}, changes, func(ctx context.Context, in *struct {
+		Summary: "Say what an account may do", Description: "It counts from the account's next request on." + inPerson + guards,
+	}, changesInPerson, func(ctx context.Context, in *struct {
 		UserRef
 		Body RoleChange
 	},
@@ -122,8 +124,8 @@ func (h console) registerAdminUsers() {
 	})
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "resetUserPassword", Method: http.MethodPost, Path: "/api/console/admin/users/{userID}/reset-password", Tags: []string{tagUsers},
-		Summary: "Set an account's password", Description: "Sets the password that is sent, or one that is made up, and ends the account's sessions. Its API keys stay." + guards,
-	}, changes, h.resetUserPassword)
+		Summary: "Set an account's password", Description: "Sets the password that is sent, or one that is made up, and ends the account's sessions. Its API keys stay." + inPerson + guards,
+	}, changesInPerson, h.resetUserPassword)
 	operation.SignedIn(h.api, huma.Operation{
 		OperationID: "listUserLogins", Method: http.MethodGet, Path: "/api/console/admin/users/{userID}/login-history", Tags: []string{tagUsers},
 		Summary: "See who signed in to an account", Description: "Newest first, refusals among them, for 180 days.", Parameters: paged,
