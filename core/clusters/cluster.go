@@ -179,8 +179,8 @@ func (c *Cluster) Fail(reason string, now time.Time) {
 	}
 }
 
-// isBehind reports whether the world has not been brought yet to what is wanted.
-func (c Cluster) isBehind() bool { return c.rec.ObservedGeneration != c.rec.Generation }
+// IsBehind reports whether the world has not been brought yet to what is wanted.
+func (c Cluster) IsBehind() bool { return c.rec.ObservedGeneration != c.rec.Generation }
 
 // Hold records why what is wanted has to wait. It reports whether that is news.
 func (c *Cluster) Hold(reason string, now time.Time) bool {
@@ -216,7 +216,7 @@ func (c *Cluster) Reach(now time.Time) bool {
 		return false
 	}
 	fresh := c.rec.LastObservedAt != nil && now.Sub(*c.rec.LastObservedAt) < observedEvery && !now.Before(*c.rec.LastObservedAt)
-	healed := c.Status() == Error && !c.isBehind()
+	healed := c.Status() == Error && !c.IsBehind()
 	if fresh && c.Connection() == Reachable && !healed {
 		return false
 	}
@@ -234,7 +234,7 @@ func (c *Cluster) Reach(now time.Time) bool {
 // message, nothing any more; while it changes, what that waits for is worth more.
 // It reports whether that is worth writing down.
 func (c *Cluster) Remark(message string, now time.Time) bool {
-	if message = text.Clip(message, maxReason); !c.Usable() || c.isBehind() || c.rec.LastErrorMessage == message {
+	if message = text.Clip(message, maxReason); !c.Usable() || c.IsBehind() || c.rec.LastErrorMessage == message {
 		return false
 	}
 	c.rec.LastErrorMessage, c.rec.UpdatedAt = message, now
@@ -250,7 +250,7 @@ func (c *Cluster) Lose(reason string, planeFailed bool, now time.Time) bool {
 	before := c.rec
 	c.rec.ConnectionStatus = string(Unreachable)
 	dies := planeFailed && c.Status() == Ready
-	if dies || !c.isBehind() || before.LastErrorMessage == "" { // else why a change waits, or has failed, is worth more
+	if dies || !c.IsBehind() || before.LastErrorMessage == "" { // else why a change waits, or has failed, is worth more
 		c.rec.LastErrorMessage = text.Clip(reason, maxReason)
 	}
 	if dies {

@@ -47,6 +47,7 @@ type session struct {
 	lost        bool      // the silence has been written down
 	met         bool      // the tenant has been followed by this session before
 	remarked    bool      // the cluster tells that not all of it is seen
+	waits       string    // what the cluster was last told to wait for; empty: nothing
 	backoff     time.Duration
 	pace        *nodes.Pace    // of what the tenant costs the store, however often its watch ends
 	chatting    sync.Mutex     // for chatter
@@ -243,10 +244,19 @@ func (s *session) missed(ctx context.Context, why error) {
 // lose is called as long as the tenant is silent: the reason may become clear,
 // or turn worse, only later.
 func (s *session) lose(ctx context.Context, why error) error {
-	message, failed := s.diagnose(ctx, why)
-	rec, err := s.change(ctx, func(c *clusters.Cluster) bool { return c.Lose(message, failed, s.deps.Now()) })
+	silence, found := s.diagnose(ctx, why)
+	message := silence
+	rec, err := s.change(ctx, func(c *clusters.Cluster) bool {
+		message = found.words(silence, c.IsBehind())
+		now := s.deps.Now()
+		over := s.waits != message && c.GoOn(s.waits, now)
+		return c.Lose(message, found.failed, now) || over
+	})
 	if err != nil {
 		return err
+	}
+	if s.waits = ""; message == found.waits {
+		s.waits = message
 	}
 	if s.lost {
 		return nil
@@ -257,25 +267,42 @@ func (s *session) lose(ctx context.Context, why error) error {
 	return err
 }
 
-// diagnose asks provisioning why a tenant is silent.
-func (s *session) diagnose(ctx context.Context, why error) (message string, failed bool) {
-	message = "The cluster's API does not answer."
-	if f, ok := errors.AsType[*fault.Error](why); ok {
-		message = f.Msg
+// finding is what provisioning knows of a silent tenant's control plane.
+type finding struct {
+	reason string // why it has failed
+	failed bool
+	waits  string // what it waits for; empty: nothing
+}
+
+// words are what the cluster is to tell. While it changes, those who work on that
+// tell what it waits for, and take it back: what is told here stays until the next
+// look, and may be untrue by then.
+func (f finding) words(silence string, changes bool) string {
+	switch {
+	case f.failed:
+		return f.reason
+	case f.waits != "" && !changes:
+		return f.waits
+	}
+	return silence
+}
+
+// diagnose says why a tenant is silent, and asks provisioning what it knows of it.
+func (s *session) diagnose(ctx context.Context, why error) (silence string, f finding) {
+	silence = "The cluster's API does not answer."
+	if told, ok := errors.AsType[*fault.Error](why); ok {
+		silence = told.Msg
 	}
 	if s.imported {
-		return message, false
+		return silence, f
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	seen, err := s.deps.Door.Provisioner.Observe(ctx, s.cluster)
-	switch {
-	case err == nil && seen.Phase == provision.Failed:
-		return seen.Reason, true
-	case err == nil && seen.Waiting != "":
-		return seen.Waiting, false
+	if err != nil {
+		return silence, f
 	}
-	return message, false
+	return silence, finding{reason: seen.Reason, failed: seen.Phase == provision.Failed, waits: seen.Waiting}
 }
 
 func (s *session) trackerDeps() nodes.TrackerDeps {

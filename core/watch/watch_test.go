@@ -210,6 +210,68 @@ func TestASilentClusterTellsWhatItsControlPlaneWaitsFor(t *testing.T) {
 	})
 }
 
+// TestWhatAControlPlaneWaitsForIsNotToldForLonger than it does, by nobody but those
+// who work on a change while there is one.
+func TestWhatAControlPlaneWaitsForIsNotToldForLonger(t *testing.T) {
+	const before, after = "The pod a-0 of its former life has not ended yet.", "The image x cannot be pulled: not found."
+	waits := func(w *world, c id.Cluster, what string) {
+		w.planes.PlayAll(memprovision.Script{Never: true, Waits: what})
+		w.planes.Kill(c)
+	}
+	begin := func(c *store.Cluster) { c.Generation++ }
+	for name, changes := range map[string]struct{ first, then func(*store.Cluster) }{
+		"while it changes":        {first: begin},
+		"when a change begins":    {then: begin},
+		"while nobody changes it": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				c := w.add(t, "demo")
+				w.run(t, "s")
+				until(t, "reachable", time.Second, w.is(t, c, "ready", "reachable"))
+				if changes.first != nil {
+					w.edit(t, c, changes.first)
+				}
+				waits(w, c, before)
+				w.inside(c).SetReachable(false)
+				until(t, "unreachable", 15*time.Second, w.is(t, c, "ready", "unreachable"))
+				if got := w.cluster(t, c).LastErrorMessage; (got == before) == (changes.first != nil) || got == "" {
+					t.Errorf("at first it says %q", got)
+				}
+				if changes.then != nil {
+					w.edit(t, c, changes.then)
+				}
+				waits(w, c, after)
+				until(t, "told no more", 11*time.Second, func() bool { return w.cluster(t, c).LastErrorMessage != before })
+				isChanging := changes.first != nil || changes.then != nil
+				if got := w.cluster(t, c).LastErrorMessage; (got == after) == isChanging || got == "" {
+					t.Errorf("then it says %q", got)
+				}
+			})
+		})
+	}
+}
+
+// TestWhatAChangeWaitsForIsLeftToThoseWhoWorkOnIt, who tell it in the same place.
+func TestWhatAChangeWaitsForIsLeftToThoseWhoWorkOnIt(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const told = "The image x cannot be pulled: not found."
+		c := w.add(t, "demo")
+		w.run(t, "s")
+		until(t, "reachable", time.Second, w.is(t, c, "ready", "reachable"))
+		w.planes.PlayAll(memprovision.Script{Never: true, Waits: "It starts."})
+		w.planes.Kill(c)
+		w.edit(t, c, func(c *store.Cluster) { c.Generation++ })
+		w.inside(c).SetReachable(false)
+		until(t, "unreachable", 15*time.Second, w.is(t, c, "ready", "unreachable"))
+		w.edit(t, c, func(c *store.Cluster) { c.LastErrorMessage = told })
+		time.Sleep(time.Minute)
+		if got := w.cluster(t, c).LastErrorMessage; got != told {
+			t.Errorf("it says %q", got)
+		}
+	})
+}
+
 func TestAFailedChangeIsNotHealedByBeingReachable(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		c := w.add(t, "demo")
