@@ -49,8 +49,10 @@ func TestAKubeconfigThatIsWrongStopsTheStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Start(t.Context()); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), file) {
-			t.Errorf("%s: %v", name, err)
+		for when, err := range map[string]error{"before": p.CheckFiles(t.Context()), "at the start": p.Start(t.Context())} {
+			if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "KUBEBYON_KUBECONFIG_PATH: "+file) {
+				t.Errorf("%s, %s: %v", name, when, err)
+			}
 		}
 	}
 }
@@ -70,6 +72,7 @@ func TestWhatIsWaitedForFitsIntoAnAttempt(t *testing.T) {
 	}
 	for name, set := range map[string]func(*Config){
 		"publish": func(c *Config) { c.PublishTimeout = 5 * time.Minute }, "stuck": func(c *Config) { c.StuckTimeout = 6 * time.Minute },
+		"chart":  func(c *Config) { c.ChartTimeout = time.Hour },
 		"delete": func(c *Config) { c.DeleteDeadline = time.Minute; c.AttemptDeadline = time.Minute },
 	} {
 		c := bare(t)

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
@@ -33,12 +34,26 @@ import (
 type shelf struct {
 	config Config
 
-	fetching chan struct{} // held while the chart is fetched
 	mu       sync.Mutex
-	found    string // where the chart lies, once it has been fetched
+	found    string    // where the chart lies, once it has been fetched
+	fetching *fetching // what is under way; nil: nothing
+	failed   error     // why what was under way before has failed
+	hanging  int       // Helm's downloads that have begun and not ended
 }
 
-func newShelf(c Config) *shelf { return &shelf{config: c, fetching: make(chan struct{}, 1)} }
+// maxHanging is how many of Helm's downloads, of which nobody expects anything any
+// more, may wait for a repository that does not answer until no more begin.
+const maxHanging = 4
+
+// fetching is what all share who wait for the chart. Its outcome may be read when
+// done is closed.
+type fetching struct {
+	done chan struct{}
+	path string
+	err  error
+}
+
+func newShelf(c Config) *shelf { return &shelf{config: c} }
 
 // take returns the chart, for one use.
 func (s *shelf) take(ctx context.Context) (*chart.Chart, error) {
@@ -81,12 +96,6 @@ func (s *shelf) locate(ctx context.Context) (string, error) {
 	if s.isPath() {
 		return s.config.Chart, nil
 	}
-	s.mu.Lock()
-	found := s.found
-	s.mu.Unlock()
-	if found != "" {
-		return found, nil
-	}
 	return s.fetch(ctx)
 }
 
@@ -101,39 +110,67 @@ func (s *shelf) isPath() bool {
 	return s.config.ChartRepo == "" && err == nil
 }
 
-// fetch waits for the chart, but no longer than ctx: Helm's downloader knows no
-// context, and goes on for those who come later.
+// fetch waits for the chart, but no longer than ctx: it is fetched once for all who
+// wait, and goes on without them. What became of it those who come next will know.
 func (s *shelf) fetch(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	if s.found != "" { // meanwhile
+		defer s.mu.Unlock()
+		return s.found, nil
+	}
+	f, before := s.fetching, s.failed
+	if f == nil && s.hanging >= maxHanging {
+		defer s.mu.Unlock()
+		return "", before
+	}
+	if f == nil {
+		f = &fetching{done: make(chan struct{})}
+		s.fetching = f
+		s.hanging++
+		go s.run(context.WithoutCancel(ctx), f)
+	}
+	s.mu.Unlock()
 	select {
-	case s.fetching <- struct{}{}:
+	case <-f.done:
+		return f.path, f.err
 	case <-ctx.Done():
-		return "", ctx.Err()
 	}
-	type result struct {
-		path string
-		err  error
+	if before != nil {
+		return "", before
 	}
-	done := make(chan result, 1)
-	go func() {
-		defer func() { <-s.fetching }()
-		path, err := s.download()
-		done <- result{path, err}
-	}()
-	select {
-	case r := <-done:
-		return r.path, r.err
-	case <-ctx.Done():
-		return "", ctx.Err()
+	return "", s.coming(ctx.Err())
+}
+
+// run fetches the chart. Helm's downloader knows no context, and some of its ways no
+// end: who waits is told when the time is over, and has the chart if it comes later.
+func (s *shelf) run(ctx context.Context, f *fetching) {
+	late := time.AfterFunc(s.config.ChartTimeout, func() { s.settle(f, "", s.missing(context.DeadlineExceeded)) })
+	defer late.Stop()
+	var path string
+	err := guarded(ctx, func(context.Context) (err error) { path, err = s.download(); return err })
+	s.settle(f, path, err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hanging--
+}
+
+// settle has those who wait hear what has become of the chart. Only a chart is news
+// after they did.
+func (s *shelf) settle(f *fetching, path string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.found = path
 	}
+	if s.fetching != f {
+		return
+	}
+	f.path, f.err = path, err
+	s.failed, s.fetching = err, nil
+	close(f.done)
 }
 
 func (s *shelf) download() (string, error) {
-	s.mu.Lock()
-	found := s.found
-	s.mu.Unlock()
-	if found != "" { // meanwhile
-		return found, nil
-	}
 	sum := sha256.Sum256([]byte(s.config.Chart + "\n" + s.config.ChartRepo + "\n" + s.config.ChartVersion))
 	kept := filepath.Join(s.config.CacheDir, hex.EncodeToString(sum[:8])+".tgz")
 	if _, err := os.Stat(kept); err != nil || s.config.ChartVersion == "" {
@@ -141,9 +178,6 @@ func (s *shelf) download() (string, error) {
 			return "", s.missing(err)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.found = kept
 	return kept, nil
 }
 

@@ -67,9 +67,10 @@ type Config struct {
 
 	// AttemptDeadline is after how long whoever asked for a control plane, or for
 	// its end, gives up waiting; 0: 5 min. The reason why it does not come is to be
-	// known before, so that the next three are less: by default as much as is
+	// known before, so that the next four are less: by default as much as is
 	// named, or less when this is short.
 	AttemptDeadline time.Duration
+	ChartTimeout    time.Duration // until a chart that is not fetched yet counts as missing; 0: 30 s
 	PublishTimeout  time.Duration // until one that runs, but does not answer where it is published, counts as failed; 0: 2 min
 	StuckTimeout    time.Duration // until one whose pod cannot start counts as failed; 0: 2 min
 	DeleteDeadline  time.Duration // for a removal; 0: 4 min
@@ -117,8 +118,9 @@ func (c Config) withDeadlines() (Config, error) {
 	c.PublishTimeout = cmp.Or(max(c.PublishTimeout, 0), min(2*time.Minute, 2*fifth))
 	c.StuckTimeout = cmp.Or(max(c.StuckTimeout, 0), min(2*time.Minute, 2*fifth))
 	c.DeleteDeadline = cmp.Or(max(c.DeleteDeadline, 0), min(4*time.Minute, 4*fifth))
-	if longest := max(c.PublishTimeout, c.StuckTimeout, c.DeleteDeadline); longest >= c.AttemptDeadline {
-		return c, fmt.Errorf("helmprovision: PublishTimeout, StuckTimeout and DeleteDeadline must be shorter than the %v of an attempt (KUBEBYON_JOB_DEADLINE_SECONDS), but one is %v", c.AttemptDeadline, longest)
+	c.ChartTimeout = cmp.Or(max(c.ChartTimeout, 0), min(30*time.Second, c.AttemptDeadline/3))
+	if longest := max(c.PublishTimeout, c.StuckTimeout, c.DeleteDeadline, c.ChartTimeout); longest >= c.AttemptDeadline {
+		return c, fmt.Errorf("helmprovision: PublishTimeout, StuckTimeout, DeleteDeadline and ChartTimeout must be shorter than the %v of an attempt (KUBEBYON_JOB_DEADLINE_SECONDS), but one is %v", c.AttemptDeadline, longest)
 	}
 	return c, nil
 }

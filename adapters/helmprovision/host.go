@@ -60,10 +60,22 @@ func openHost(kubeconfig string, timeout time.Duration) (*host, error) {
 	return h, nil
 }
 
+// checkKubeconfig refuses one that no host can be reached with, and asks none.
+func checkKubeconfig(path string) error {
+	config, err := loadKubeconfig(path)
+	if err != nil {
+		return err
+	}
+	if _, err := rest.TLSConfigFor(config); err != nil {
+		return fmt.Errorf("%s: read the host cluster's kubeconfig: %w", kubeconfigVariable, err)
+	}
+	return nil
+}
+
 func (h *host) clientFor(config *rest.Config) (kubernetes.Interface, error) {
 	https, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, fmt.Errorf("read the host cluster's kubeconfig: %w", err)
+		return nil, fmt.Errorf("%s: read the host cluster's kubeconfig: %w", kubeconfigVariable, err)
 	}
 	h.https = append(h.https, https)
 	return kubernetes.NewForConfigAndClient(config, https)
@@ -102,14 +114,14 @@ func loadKubeconfig(path string) (*rest.Config, error) {
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read the host cluster's kubeconfig: %w", err)
+		return nil, fmt.Errorf("%s: read the host cluster's kubeconfig: %w", kubeconfigVariable, err)
 	}
 	config, err := clientcmd.RESTConfigFromKubeConfig(text)
 	if err != nil { // the library's error may quote what it did not understand
-		return nil, fmt.Errorf("%s is no kubeconfig that kubectl would understand", path)
+		return nil, fmt.Errorf("%s: %s is no kubeconfig that kubectl would understand", kubeconfigVariable, path)
 	}
 	if _, _, err := rest.DefaultServerUrlFor(config); err != nil { // it quotes the address, in which there may be a password
-		return nil, fmt.Errorf("%s is no kubeconfig that kubectl would understand: its server must be like https://host:6443", path)
+		return nil, fmt.Errorf("%s: %s is no kubeconfig that kubectl would understand: its server must be like https://host:6443", kubeconfigVariable, path)
 	}
 	return config, nil
 }

@@ -72,7 +72,9 @@ func (p *Provisioner) rehearse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.shelf.locate(ctx); err != nil {
+	short, cancel := context.WithTimeout(ctx, patience) // who looks is to hear that it is being fetched
+	defer cancel()
+	if _, err := p.shelf.locate(short); err != nil {
 		return err
 	}
 	text, err := json.Marshal(file)
@@ -94,10 +96,15 @@ func (p *Provisioner) rehearse(ctx context.Context) error {
 	return nil
 }
 
-// CheckFiles refuses what is on this machine and cannot be used: a file of values
-// that holds none, and, for a process that makes control planes, a chart that is
-// not there. It asks nobody elsewhere.
+// CheckFiles refuses what is on this machine and cannot be used: a kubeconfig that
+// is none, a file of values that holds none, and, for a process that makes control
+// planes, a chart that is not there. It asks nobody elsewhere.
 func (p *Provisioner) CheckFiles(ctx context.Context) error {
+	if p.config.KubeconfigPath != "" {
+		if err := checkKubeconfig(p.config.KubeconfigPath); err != nil {
+			return err
+		}
+	}
 	_, err := readValues(p.config.ValuesFile)
 	if err == nil && !p.config.LookOnly && p.shelf.isLocal() {
 		_, err = p.shelf.take(ctx)

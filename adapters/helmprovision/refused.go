@@ -17,20 +17,32 @@ import (
 	"github.com/kubebyon/kubebyon/ports/provision"
 )
 
-// The variables that an operator has to look at when chart or values are wrong.
+// The variables that an operator has to look at when kubeconfig, chart or values are
+// wrong.
 const (
-	chartVariable  = "KUBEBYON_VCLUSTER_CHART"
-	valuesVariable = "KUBEBYON_VCLUSTER_VALUES_FILE"
+	kubeconfigVariable = "KUBEBYON_KUBECONFIG_PATH"
+	chartVariable      = "KUBEBYON_VCLUSTER_CHART"
+	valuesVariable     = "KUBEBYON_VCLUSTER_VALUES_FILE"
 )
 
 // missing is a chart that cannot be used. Helm's own words are for the log.
 func (s *shelf) missing(err error) error {
-	check := chartVariable
-	if !s.isLocal() {
-		check += ", " + chartVariable + "_REPO and " + chartVariable + "_VERSION"
-	}
-	f := fault.Unavailable.New("chart_unavailable", "The vCluster chart %s could not be read: %s. Check %s.", s.name(), s.whyMissing(err), check)
+	f := fault.Unavailable.New("chart_unavailable", "The vCluster chart %s could not be read: %s. Check %s.", s.name(), s.whyMissing(err), s.variables())
 	return f.At(chartVariable).Because(errors.New(withoutUser(err.Error())))
+}
+
+// coming is a chart that somebody could not wait for.
+func (s *shelf) coming(err error) error {
+	f := fault.Unavailable.New("chart_unavailable", "The vCluster chart %s is being fetched. If that lasts, check %s.", s.name(), s.variables())
+	return f.At(chartVariable).Because(err)
+}
+
+// variables are those that say where the chart is.
+func (s *shelf) variables() string {
+	if s.isLocal() {
+		return chartVariable
+	}
+	return chartVariable + ", " + chartVariable + "_REPO and " + chartVariable + "_VERSION"
 }
 
 var (

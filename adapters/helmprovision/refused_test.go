@@ -1,13 +1,16 @@
 package helmprovision
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"helm.sh/helm/v3/pkg/chart"
 
@@ -52,6 +55,93 @@ func TestAChartThatIsMissingSaysWhyAndWhichVariableToCheck(t *testing.T) {
 				t.Errorf("at the start: %v", err)
 			}
 		})
+	}
+}
+
+// mute is a shelf whose repository takes connections and says nothing, until it is
+// to answer.
+func mute(t *testing.T, timeout time.Duration, answer http.HandlerFunc) (s *shelf, asked *atomic.Int64, speak func()) {
+	t.Helper()
+	conf := bare(t)
+	conf.Chart, conf.ChartVersion, conf.CacheDir, conf.ChartTimeout = "vcluster", "0.1.0", t.TempDir(), timeout
+	t.Cleanup(func() {
+		if err := waitFor(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.hanging == 0 }); err != nil {
+			t.Error("it is still asked")
+		}
+	})
+	asked = &atomic.Int64{}
+	speaks, end := make(chan struct{}), make(chan struct{})
+	repository := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		select {
+		case <-speaks:
+			answer(w, r)
+		case <-end:
+		}
+	}))
+	t.Cleanup(repository.Close)
+	t.Cleanup(func() { close(end) })
+	conf.ChartRepo = repository.URL
+	s = newShelf(conf)
+	return s, asked, func() { close(speaks) }
+}
+
+// TestAChartThatDoesNotComeIsToldWithItsVariable, also to those who cannot wait for
+// it, and is asked for once for all of them.
+func TestAChartThatDoesNotComeIsToldWithItsVariable(t *testing.T) {
+	t.Parallel()
+	s, asked, _ := mute(t, 3*time.Second, nil)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for range 5 {
+		_, err := s.locate(gone)
+		refused(t, err, fault.Unavailable, "chart_unavailable", "is being fetched. If that lasts, check KUBEBYON_VCLUSTER_CHART, KUBEBYON_VCLUSTER_CHART_REPO")
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("it does not tell whose time was over: %v", err)
+		}
+	}
+	_, err := s.locate(t.Context())
+	refused(t, err, fault.Unavailable, "chart_unavailable", "its repository does not answer. Check KUBEBYON_VCLUSTER_CHART, KUBEBYON_VCLUSTER_CHART_REPO")
+	if n := asked.Load(); n != 1 {
+		t.Errorf("it was asked for %d times", n)
+	}
+	_, err = s.locate(gone) // while it is tried again
+	refused(t, err, fault.Unavailable, "chart_unavailable", "its repository does not answer")
+	if f, ok := errors.AsType[*fault.Error](err); !ok || f.Setting != "KUBEBYON_VCLUSTER_CHART" {
+		t.Errorf("the setting is %+v", f)
+	}
+}
+
+// TestAChartThatComesLateIsTaken, and a repository that hangs is not asked for ever
+// more.
+func TestAChartThatComesLateIsTaken(t *testing.T) {
+	t.Parallel()
+	const index = "apiVersion: v1\nentries: {vcluster: [{apiVersion: v2, name: vcluster, version: 0.1.0, urls: [vcluster-0.1.0.tgz]}]}\n"
+	s, asked, speak := mute(t, 50*time.Millisecond, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "index.yaml") {
+			_, _ = w.Write([]byte(index))
+			return
+		}
+		_, _ = w.Write([]byte("a chart"))
+	})
+	for range 2 * maxHanging {
+		_, err := s.locate(t.Context())
+		refused(t, err, fault.Unavailable, "chart_unavailable", "its repository does not answer")
+	}
+	if n := asked.Load(); n > maxHanging {
+		t.Errorf("it was asked for %d times", n)
+	}
+	speak()
+	var path string
+	if err := waitFor(t, func() bool {
+		var err error
+		path, err = s.locate(t.Context())
+		return err == nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "a chart" {
+		t.Errorf("it took %q, %v", text, err)
 	}
 }
 

@@ -42,6 +42,7 @@ func TestAWrongSettingIsNamed(t *testing.T) {
 		{"KUBEBYON_KUBECONFIG_PATH=", "KUBEBYON_KUBECONFIG_PATH is required", ""},
 		{"KUBEBYON_KUBECONFIG_PATH=/nowhere", "KUBEBYON_KUBECONFIG_PATH", "KUBEBYON_KUBECONFIG_PATH"},
 		{"KUBEBYON_KUBECONFIG_PATH={token: " + hush + "}", "KUBEBYON_KUBECONFIG_PATH", "KUBEBYON_KUBECONFIG_PATH"},
+		{"KUBEBYON_KUBECONFIG_PATH=" + values, "KUBEBYON_KUBECONFIG_PATH: " + values + " is no kubeconfig", "KUBEBYON_KUBECONFIG_PATH: " + values + " is no kubeconfig"},
 		{"KUBEBYON_VCLUSTER_VALUES_FILE={password: " + hush + "}", "KUBEBYON_VCLUSTER_VALUES_FILE", ""},
 		{"KUBEBYON_VCLUSTER_VALUES_FILE=" + values, values + " (KUBEBYON_VCLUSTER_VALUES_FILE), is no YAML", values + " (KUBEBYON_VCLUSTER_VALUES_FILE), is no YAML"},
 		{"KUBEBYON_VCLUSTER_VALUES_FILE=" + file, "must hold a YAML object", ""},
