@@ -28,12 +28,11 @@ func (w *world) kite(email string) caller {
 }
 
 // says checks an answer of Kite's.
-func (a answer) says(status int, body string) answer {
+func (a answer) says(status int, body string) {
 	a.t.Helper()
 	if got := strings.TrimSpace(a.Body.String()); a.Code != status || got != body {
 		a.t.Errorf("%s: %d %s, want %d %s", a.what, a.Code, got, status, body)
 	}
-	return a
 }
 
 func kiteError(text string) string { return `{"error":"` + text + `"}` }

@@ -199,7 +199,7 @@ func (s *Service) resolve(who actor.Actor, c Credential) (to tenant.Context, kin
 }
 
 // inBody is where the fields of a credential are in the request.
-const inBody = "body.credential." //nolint:gosec // the name of a field
+const inBody = "body.credential."
 
 // check refuses more than one way, and half of one.
 func (c Credential) check() error {
