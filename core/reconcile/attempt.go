@@ -194,10 +194,13 @@ func (w *Worker) apply(ctx context.Context, t *task) error {
 	defer stop()
 	telling.Go(func() { w.narrate(during, t) })
 	err := w.deps.Provisioner.Apply(ctx, t.cluster.Want())
-	if err != nil && errors.Is(context.Cause(ctx), errLate) {
-		return errors.Join(errUnasked, err)
+	if err == nil || !errors.Is(context.Cause(ctx), errLate) {
+		return err
 	}
-	return err
+	if f, ok := errors.AsType[*fault.Error](err); ok { // it knows better
+		return errors.Join(reason(f.Msg), errUnasked, err)
+	}
+	return errors.Join(errUnasked, err)
 }
 
 // errUnasked is an attempt whose time ran out before the control plane was asked

@@ -337,3 +337,29 @@ func TestAPlaneThatGoesAwayWhileItIsMadeIsMadeAgain(t *testing.T) {
 		w.untilStatus(t, c, clusters.Ready, time.Minute)
 	})
 }
+
+// TestAnAttemptThatEndsBeforeItsPlaneIsAskedForSaysWhy, where that is known.
+func TestAnAttemptThatEndsBeforeItsPlaneIsAskedForSaysWhy(t *testing.T) {
+	for name, step := range map[string]struct {
+		knows error
+		says  string
+	}{
+		"known":   {fault.Unavailable.New("chart_unavailable", "The chart does not come."), "The chart does not come."},
+		"unknown": {nil, "The control plane could not be asked for in time. The platform may be busy with others."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				slow := hooked{Provisioner: w.planes, apply: func(ctx context.Context, _ provision.Want) error {
+					<-ctx.Done()
+					return errors.Join(step.knows, ctx.Err())
+				}}
+				c := w.create(t, "demo")
+				w.run(t, "w", func(d *reconcile.Deps) { d.Provisioner = slow })
+				until(t, "told", deadline+time.Second, func() bool { return w.says(t, c) != "" })
+				if jobs, _ := w.work(t); w.says(t, c) != step.says || jobs[0].Status != "pending" || jobs[0].LastError != step.says {
+					t.Errorf("it says %q, and %+v", w.says(t, c), jobs[0])
+				}
+			})
+		})
+	}
+}
