@@ -339,6 +339,43 @@ func TestAFileOfValuesThatIsWrongIsNamedAndNotQuoted(t *testing.T) {
 	}
 }
 
+// TestAValueOfAWrongTypeIsNamedAndNotReplaced by KubeBYON's own.
+func TestAValueOfAWrongTypeIsNamedAndNotReplaced(t *testing.T) {
+	t.Parallel()
+	for text, says := range map[string]string{
+		"privateNodes: hunter2":                                            "privateNodes must be an object",
+		"privateNodes: {enabled: hunter2}":                                 "privateNodes.enabled must be true or false",
+		"controlPlane: [hunter2]":                                          "controlPlane must be an object",
+		"controlPlane: {statefulSet: {resources: {requests: hunter2}}}":    "controlPlane.statefulSet.resources.requests must be an object",
+		"controlPlane: {statefulSet: {pods: {annotations: hunter2}}}":      "controlPlane.statefulSet.pods.annotations must be an object",
+		"controlPlane: {service: {httpsNodePort: hunter2}}":                "controlPlane.service.httpsNodePort must be a number",
+		"controlPlane: {proxy: {extraSANs: hunter2}}":                      "controlPlane.proxy.extraSANs must be a list",
+		"controlPlane: {distro: {k8s: {version: {a: hunter2}}}}":           "controlPlane.distro.k8s.version must be a text",
+		"controlPlane: {endpoint: [hunter2]}":                              "controlPlane.endpoint must be a text",
+		"{privateNodes: , controlPlane: {distro: {k8s: {version: 1.35}}}}": "",
+	} {
+		conf := bare(t)
+		conf.ValuesFile = valuesFile(t, text)
+		file, err := readValues(conf.ValuesFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		load := func() (*chart.Chart, error) { return chartUnderTest(t), nil }
+		a := access{Host: "203.0.113.10", Port: 30443}
+		err = conf.blame(conf.try(load, file, demo(), a), load, file, demo(), a)
+		if says == "" {
+			if err != nil {
+				t.Errorf("%s: %v", text, err)
+			}
+			continue
+		}
+		refused(t, err, fault.Unavailable, "values_file_wrong", conf.ValuesFile+" (KUBEBYON_VCLUSTER_VALUES_FILE), is wrong: "+says)
+		if strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("it repeats a value: %v", err)
+		}
+	}
+}
+
 func TestHostsAreRememberedOnceTheLastOnesLongest(t *testing.T) {
 	t.Parallel()
 	var hosts []string

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -92,14 +94,22 @@ type planned struct {
 func (c Config) plan(ch *chart.Chart, file map[string]any, w provision.Want, a access) (planned, error) {
 	values, err := c.merge(ch, file, w, a)
 	if err != nil {
-		return planned{}, err
+		return planned{}, c.misfit(err)
 	}
 	hash := digest(ch, values)
 	mark := map[string]any{noteHash: hash}
-	overlay(values, map[string]any{"controlPlane": map[string]any{"statefulSet": map[string]any{
+	err = overlay(values, map[string]any{"controlPlane": map[string]any{"statefulSet": map[string]any{
 		"annotations": mark, "pods": map[string]any{"annotations": mark},
 	}}})
-	return planned{values, hash}, nil
+	return planned{values, hash}, c.misfit(err)
+}
+
+// misfit tells who wrote the file of values what is wrong with it.
+func (c Config) misfit(err error) error {
+	if m, ok := errors.AsType[mistyped](err); ok {
+		return badValuesFile(c.ValuesFile, "is wrong: %s", m.Error())
+	}
+	return err
 }
 
 func digest(ch *chart.Chart, values map[string]any) string {
@@ -113,7 +123,7 @@ func (c Config) merge(ch *chart.Chart, file map[string]any, w provision.Want, a 
 	if err != nil {
 		return nil, err
 	}
-	overlay(values, map[string]any{
+	over := []map[string]any{{
 		"controlPlane": map[string]any{
 			"distro":      map[string]any{"k8s": map[string]any{"version": w.KubernetesVersion}},
 			"service":     map[string]any{"enabled": true, "httpsNodePort": a.NodePort, "spec": map[string]any{"type": serviceType(w)}},
@@ -122,15 +132,18 @@ func (c Config) merge(ch *chart.Chart, file map[string]any, w provision.Want, a 
 			"statefulSet": map[string]any{"resources": map[string]any{"requests": requests(w)}},
 		},
 		"telemetry": map[string]any{"enabled": false},
-	})
+	}}
 	if a.Host != "" {
-		overlay(values, map[string]any{"exportKubeConfig": map[string]any{"server": a.url()}})
+		over = append(over, map[string]any{"exportKubeConfig": map[string]any{"server": a.url()}})
 	}
 	if !c.SharedNodes {
-		overlay(values, map[string]any{"privateNodes": map[string]any{"enabled": true}})
+		over = append(over, map[string]any{"privateNodes": map[string]any{"enabled": true}})
 	}
 	if c.LicenceSecret != "" {
-		overlay(values, map[string]any{"platform": map[string]any{"apiKey": licence(c.LicenceSecret)}})
+		over = append(over, map[string]any{"platform": map[string]any{"apiKey": licence(c.LicenceSecret)}})
+	}
+	if err := overlays(values, over...); err != nil {
+		return nil, err
 	}
 	return values, fit(ch, values, w, a)
 }
@@ -145,25 +158,26 @@ func fit(ch *chart.Chart, values map[string]any, w provision.Want, a access) err
 	if err != nil {
 		return refusal{err}
 	}
+	var over []map[string]any
 	// vCluster knows an endpoint only where it has nodes of its own.
 	if setting(all, "privateNodes", "enabled") == true && a.Host != "" {
-		overlay(values, map[string]any{"controlPlane": map[string]any{"endpoint": a.endpoint()}})
+		over = append(over, map[string]any{"controlPlane": map[string]any{"endpoint": a.endpoint()}})
 	}
 	limit, err := resource.ParseQuantity(settingText(all, "controlPlane", "statefulSet", "resources", "limits", "memory"))
 	asked := resource.MustParse(memoryOf(w))
 	if err == nil && asked.Cmp(limit) > 0 {
-		overlay(values, map[string]any{"controlPlane": map[string]any{"statefulSet": map[string]any{"resources": map[string]any{
+		over = append(over, map[string]any{"controlPlane": map[string]any{"statefulSet": map[string]any{"resources": map[string]any{
 			"limits": map[string]any{"memory": memoryOf(w)},
 		}}}})
 	}
 	cpu, err := resource.ParseQuantity(settingText(all, "controlPlane", "statefulSet", "resources", "limits", "cpu"))
 	askedCPU := resource.MustParse(processorOf(w))
 	if err == nil && askedCPU.Cmp(cpu) > 0 {
-		overlay(values, map[string]any{"controlPlane": map[string]any{"statefulSet": map[string]any{"resources": map[string]any{
+		over = append(over, map[string]any{"controlPlane": map[string]any{"statefulSet": map[string]any{"resources": map[string]any{
 			"limits": map[string]any{"cpu": processorOf(w)},
 		}}}})
 	}
-	return nil
+	return overlays(values, over...)
 }
 
 func memoryOf(w provision.Want) string { return strconv.FormatInt(w.MemoryRequestMiB, 10) + "Mi" }
@@ -217,23 +231,80 @@ func licence(secret string) map[string]any {
 	return map[string]any{"secretName": secret}
 }
 
-// overlay lets what is in over win over what is in values.
-func overlay(values, over map[string]any) {
-	for name, v := range over {
-		below, ok := values[name].(map[string]any)
+// overlay lets what is in over win over what is in values, unless that is of another
+// type: who wrote it meant something else than what over says, and would never hear
+// of it. At is where both are.
+func overlay(values, over map[string]any, at ...string) error {
+	for _, name := range slices.Sorted(maps.Keys(over)) {
+		v, here := over[name], append(slices.Clone(at), name)
+		if kind := kindOf(v); values[name] != nil && !kind.fits(values[name]) {
+			return mistyped{strings.Join(here, "."), kind}
+		}
 		table, isTable := v.(map[string]any)
-		if ok && isTable {
-			overlay(below, table)
+		if !isTable {
+			values[name] = v
 			continue
 		}
-		if isTable {
-			made := map[string]any{}
-			overlay(made, table)
-			v = made
+		below, ok := values[name].(map[string]any)
+		if !ok {
+			below = map[string]any{}
+			values[name] = below
 		}
-		values[name] = v
+		if err := overlay(below, table, here...); err != nil {
+			return err
+		}
 	}
+	return nil
 }
+
+// overlays is overlay with one after another.
+func overlays(values map[string]any, over ...map[string]any) error {
+	for _, o := range over {
+		if err := overlay(values, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kind is what a value has to be, in words.
+type kind string
+
+const (
+	isObject kind = "an object"
+	isList   kind = "a list"
+	isBool   kind = "true or false"
+	isNumber kind = "a number"
+	isText   kind = "a text or a number" // that YAML tells apart, and Helm does not always
+)
+
+func kindOf(v any) kind {
+	switch v.(type) {
+	case map[string]any:
+		return isObject
+	case []any:
+		return isList
+	case bool:
+		return isBool
+	case int, float64:
+		return isNumber
+	}
+	return isText
+}
+
+func (k kind) fits(v any) bool {
+	is := kindOf(v)
+	return is == k || k == isText && is == isNumber
+}
+
+// mistyped is a value of the operator's that is of another type than KubeBYON's at
+// its place.
+type mistyped struct {
+	at   string
+	kind kind
+}
+
+func (m mistyped) Error() string { return m.at + " must be " + string(m.kind) }
 
 // clone copies values, which Helm and overlay change.
 func clone(values map[string]any) (map[string]any, error) {
