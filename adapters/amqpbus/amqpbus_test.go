@@ -198,12 +198,16 @@ func (w *world) sweep(t testing.TB) {
 	})
 }
 
+// patience is for a broker that starts beside tests that keep processors and the
+// disk busy.
+const patience = 4 * time.Minute
+
 func (w *world) eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for start := time.Now(); time.Since(start) < time.Minute; time.Sleep(5 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < patience; time.Sleep(5 * time.Millisecond) {
 		if is() {
 			return
 		}
 	}
-	t.Fatalf("waited a minute: %s", what)
+	t.Fatalf("waited %s: %s", patience, what)
 }

@@ -168,7 +168,7 @@ func (b *ownBroker) start() error {
 
 // answers waits until the broker takes connections.
 func (b *ownBroker) answers() error {
-	deadline := time.Now().Add(2 * time.Minute)
+	deadline := time.Now().Add(5 * time.Minute) // after a crash, beside tests that keep the disk busy
 	for time.Now().Before(deadline) {
 		if c, err := net.DialTimeout("tcp", b.address(), time.Second); err == nil {
 			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
